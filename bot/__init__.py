@@ -1,0 +1,1 @@
+"""딥봇: what customers and admins touch."""

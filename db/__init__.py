@@ -1,0 +1,1 @@
+"""Tables, sessions and queries; knows nothing of Telegram or models."""

@@ -1,0 +1,171 @@
+"""The tables: customers, their conversations, each message with its one answer, feedback."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+def utc_now() -> datetime:
+    """Now, with its time zone."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return `value` with the zone SQLite dropped."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class Kind(StrEnum):
+    """What a customer's message is."""
+
+    TEXT = "text"
+    COMMAND = "command"
+    BUTTON = "button"
+    STOP = "stop"
+    OTHER = "other"
+
+
+class Way(StrEnum):
+    """Which way an answer came."""
+
+    STORED = "stored"  # a knowledge entry's answer, as it stands
+    MODEL = "model"  # written by the model
+    FALLBACK = "fallback"  # a stored answer, since the model was away or failed the check
+    DECLINED = "declined"  # nothing fitting was found
+    FIXED = "fixed"  # a command's or a button's text
+    FAILED = "failed"  # an apology
+
+
+class Base(DeclarativeBase):
+    """Names for every constraint, so that migrations can drop them on any database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UTCDateTime}  # noqa: RUF012 - SQLAlchemy's own form
+
+
+class Customer(Base):
+    """Somebody who wrote to the bot."""
+
+    __tablename__ = "customers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    telegram_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    name: Mapped[str] = mapped_column(String(256))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Conversation(Base):
+    """What one customer and the bot said in one chat until /new."""
+
+    __tablename__ = "conversations"
+    __table_args__ = (Index(None, "chat_id", "customer_id", "ended_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    chat_id: Mapped[int] = mapped_column(BigInteger)
+    started_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+
+
+class Message(Base):
+    """One update from a customer; `done_at` is null until its turn has ended."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("bot_id", "update_id"),
+        Index(
+            "ix_messages_unfinished",
+            "bot_id",
+            "id",
+            sqlite_where=text("done_at IS NULL"),
+            postgresql_where=text("done_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+    bot_id: Mapped[int] = mapped_column(BigInteger)
+    update_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[Kind] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+    telegram_message_id: Mapped[int | None] = mapped_column(BigInteger)
+    callback_id: Mapped[str | None] = mapped_column(String(64))
+    received_at: Mapped[datetime] = mapped_column(default=utc_now)
+    done_at: Mapped[datetime | None]
+
+
+class Answer(Base):
+    """The one answer to a message, with the facts of how it came.
+
+    `text` is null until it is final; `sent_ids` holds the Telegram message ids it stands in,
+    written as soon as each exists, so that a turn taken up again edits or goes on.
+    """
+
+    __tablename__ = "answers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(ForeignKey("messages.id"), unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    text: Mapped[str | None] = mapped_column(Text)
+    keyboard: Mapped[list[list[dict[str, str]]]] = mapped_column(JSON, default=list)
+    sent_ids: Mapped[list[int]] = mapped_column(JSON, default=list)
+    sent_at: Mapped[datetime | None]
+    way: Mapped[Way | None] = mapped_column(String(16))
+    stopped: Mapped[bool] = mapped_column(default=False)
+    sources: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    confidence: Mapped[float | None]
+    model: Mapped[str | None] = mapped_column(String(256))
+    adapter: Mapped[str | None] = mapped_column(String(256))
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    first_token_s: Mapped[float | None]
+    total_s: Mapped[float | None]
+    error: Mapped[str | None] = mapped_column(String(64))
+
+
+class Feedback(Base):
+    """A customer's 👍 (1) or 👎 (-1) on an answer; a second press replaces the first."""
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        UniqueConstraint("answer_id", "customer_id"),
+        CheckConstraint("value IN (-1, 1)", name="value"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    answer_id: Mapped[int] = mapped_column(ForeignKey("answers.id"))
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    value: Mapped[int] = mapped_column(SmallInteger)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

@@ -1,0 +1,1 @@
+"""The model side: client, prompts, retrieval, knowledge, the embedded CPU server."""

@@ -1,0 +1,181 @@
+"""A lean streaming client of OpenAI-compatible chat servers (vLLM, llama.cpp) over aiohttp.
+
+Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self, TypedDict
+
+import aiohttp
+
+
+class ChatMessage(TypedDict):
+    """One message of a chat request."""
+
+    role: str
+    content: str
+
+
+class Failure(StrEnum):
+    """What went wrong at the model's side."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"  # 4xx: the request or the key
+    BROKEN = "broken"  # 5xx, an error in the stream, or a stream that ends early
+
+
+class ModelError(Exception):
+    """The one error of this client; `failure` says which kind, the text is for the log only."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(f"{failure}: {detail}")
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost, as the server counted; None where it does not say."""
+
+    model: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds for reaching the server, for its first token and for the whole answer."""
+
+    connect: float = 5.0
+    first_token: float = 60.0
+    total: float = 180.0
+
+
+class ModelClient:
+    """Streams answers; leaving the iterator early closes the request, which the server sees."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str = "",
+        limits: TimeLimits | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.model = model
+        self._limits = limits or TimeLimits()
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # No limit on connections: the bot bounds its turns, the server its queue.
+        self._session = aiohttp.ClientSession(
+            headers=self._headers, connector=aiohttp.TCPConnector(limit=0)
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            msg = "ModelClient is used outside `async with`"
+            raise RuntimeError(msg)
+        return self._session
+
+    async def ready(self) -> bool:
+        """Return whether the server answers and accepts our key."""
+        try:
+            async with self._open().get(
+                f"{self.url}/models", timeout=aiohttp.ClientTimeout(total=self._limits.connect)
+            ) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def stream(
+        self, messages: list[ChatMessage], *, max_tokens: int, temperature: float = 0.0
+    ) -> AsyncIterator[str | Usage]:
+        """Yield pieces of the answer's text, then one `Usage`. Raises `ModelError`."""
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        deadline = started + self._limits.first_token
+        response: aiohttp.ClientResponse | None = None
+        # Each wait has its own limit: a limit around the `yield` could fire in the caller's code.
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._open().post(
+                    f"{self.url}/chat/completions",
+                    json=body,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
+                )
+                await _raise_for_status(response)
+            model = self.model
+            usage: dict[str, int] = {}
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await _next_chunk(response.content)
+                if chunk is None:
+                    break
+                model, usage = chunk.get("model") or model, chunk.get("usage") or usage
+                if text := _text(chunk):
+                    deadline = started + self._limits.total
+                    yield text
+            yield Usage(model, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise ModelError(Failure.UNREACHABLE, type(error).__name__) from error
+        except TimeoutError as error:
+            raise ModelError(Failure.TIMEOUT, f"{loop.time() - started:.1f} s") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ModelError(Failure.BROKEN, type(error).__name__) from error
+        finally:
+            if response is not None:
+                response.close()  # mid-stream this hangs up, and the server stops generating
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    if response.status == 200:
+        return
+    detail = (await response.text())[:200]
+    failure = Failure.REFUSED if 400 <= response.status < 500 else Failure.BROKEN
+    raise ModelError(failure, f"{response.status} {detail}")
+
+
+async def _next_chunk(content: aiohttp.StreamReader) -> dict[str, Any] | None:
+    """Return the next event's JSON, or None at `[DONE]`. Raises `ModelError`, `ValueError`."""
+    while line := await content.readline():
+        if not line.startswith(b"data:"):
+            continue  # blank lines and keep-alive comments
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            return None
+        chunk = json.loads(data)
+        if not isinstance(chunk, dict) or "error" in chunk:
+            raise ModelError(Failure.BROKEN, "error in the stream")
+        return chunk
+    raise ModelError(Failure.BROKEN, "the stream ended early")
+
+
+def _text(chunk: dict[str, Any]) -> str:
+    choices = chunk.get("choices") or [{}]
+    return (choices[0].get("delta") or {}).get("content") or ""

@@ -1,0 +1,37 @@
+"""Alembic's entry: runs on a connection given by `db.sessions`, or on `alembic -x url=…`."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection
+
+from db.models import Base
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations on `connection`."""
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        # SQLite can alter a table only by copying it.
+        render_as_batch=connection.dialect.name == "sqlite",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def connect_and_migrate(url: str) -> None:
+    """Run the migrations on a connection of our own."""
+    from db.sessions import create_engine
+
+    engine = create_engine(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate)
+    await engine.dispose()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    asyncio.run(connect_and_migrate(context.get_x_argument(as_dictionary=True)["url"]))
