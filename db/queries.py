@@ -1,7 +1,7 @@
 """What the bot asks of the database. Each function works inside the caller's transaction."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -145,11 +145,6 @@ async def open_answer(session: AsyncSession, message_id: int) -> Answer:
     """Return the answer to a message, made where there is none yet."""
     await session.execute(_insert_new(session, Answer).values(message_id=message_id))
     return (await session.scalars(select(Answer).where(Answer.message_id == message_id))).one()
-
-
-async def set_answer(session: AsyncSession, answer_id: int, **values: Any) -> None:  # noqa: ANN401
-    """Write columns of one answer."""
-    await session.execute(update(Answer).where(Answer.id == answer_id).values(**values))
 
 
 async def finish(session: AsyncSession, message_id: int) -> None:

@@ -27,15 +27,17 @@ _DRIVERS = {
 def create_engine(url: str) -> AsyncEngine:
     """Return an engine for `url`; a SQLite file's folder is made, WAL and foreign keys are on.
 
+    Errors never show parameters, which hold what customers wrote.
+
     Raises `sqlalchemy.exc.ArgumentError` for a URL that is none.
     """
     parsed = make_url(url)
     parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True)
+        return create_async_engine(parsed, hide_parameters=True, pool_pre_ping=True)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(parsed)
+    engine = create_async_engine(parsed, hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own

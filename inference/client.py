@@ -5,7 +5,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -107,7 +107,7 @@ class ModelClient:
 
     async def stream(
         self, messages: list[ChatMessage], *, max_tokens: int, temperature: float = 0.0
-    ) -> AsyncIterator[str | Usage]:
+    ) -> AsyncGenerator[str | Usage]:
         """Yield pieces of the answer's text, then one `Usage`. Raises `ModelError`."""
         body = {
             "model": self.model,

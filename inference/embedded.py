@@ -12,8 +12,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
@@ -30,7 +29,7 @@ class EmbeddedServerError(Exception):
 
 
 class EmbeddedServer:
-    """The embedded server's process, kept alive while the context is entered."""
+    """The embedded server's process, kept alive from `start` to `stop`."""
 
     def __init__(self, model: Path, *, threads: int | None = None) -> None:
         self.model = model
@@ -50,22 +49,18 @@ class EmbeddedServer:
         """The process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Start the process and keep it alive. Raises `EmbeddedServerError`."""
         await self._start()
         self._watch = asyncio.create_task(self._keep_alive())
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def stop(self) -> None:
+        """End the process; nothing happens where none runs."""
         if self._watch:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watch
-        await self._stop()
+        await self._kill()
 
     async def _start(self) -> None:
         """Start the process and wait until it says where it listens."""
@@ -90,11 +85,11 @@ class EmbeddedServer:
                 line = await self._process.stdout.readline()
             self._port = int(line)
         except (OSError, ValueError, TimeoutError) as error:
-            await self._stop()
+            await self._kill()
             msg = f"내장 모델 서버가 시작되지 않았어요: {self.model.name}"
             raise EmbeddedServerError(msg) from error
 
-    async def _stop(self) -> None:
+    async def _kill(self) -> None:
         if self._process is None:
             return
         with suppress(ProcessLookupError):

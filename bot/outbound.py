@@ -1,0 +1,296 @@
+"""The only sender to Telegram: streaming, pacing, splitting, retrying.
+
+Cosmetic calls (typing, growing text) may be dropped; a final message is retried until it is
+delivered or Telegram refuses it for good.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+import structlog
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
+from telegram.constants import ChatAction, MessageLimit
+from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
+
+from bot import texts
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Keyboard = list[list[dict[str, str]]]
+
+_ATTEMPTS = 6
+_BACKOFF_S = 0.5  # doubled at each attempt
+_COSMETIC_GAP_S = 0.4  # between two growing texts of a chat
+_COSMETIC_LIMIT_S = 5.0  # a growing text is not worth a longer wait
+_TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
+_TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
+_DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
+_MANY_PENALTIES = 10_000
+STOP_DATA = "stop"
+
+_BREAKS = tuple(re.compile(p) for p in (r"\n\n", r"\n", r"[.!?…]\s", r"\s"))
+
+
+def split(text: str, limit: int = MessageLimit.MAX_TEXT_LENGTH) -> list[str]:
+    """Cut `text` into parts of at most `limit` UTF-16 units; joined they equal it.
+
+    Cuts after a paragraph, else a line, a sentence, a word; inside a word only where there is
+    no other way. https://core.telegram.org/bots/api#sendmessage
+    """
+    parts = []
+    while _units(text) > limit:
+        window = text[:limit]
+        while _units(window) > limit:
+            window = window[: -max(1, (_units(window) - limit) // 2)]
+        ends = (list(pattern.finditer(window)) for pattern in _BREAKS)
+        cut = next((found[-1].end() for found in ends if found), len(window))
+        parts.append(text[:cut])
+        text = text[cut:]
+    return [*parts, text] if text or not parts else parts
+
+
+def _units(text: str) -> int:
+    return len(text) + sum(char > "\uffff" for char in text)
+
+
+def _clip(text: str) -> str:
+    """Return what a growing message can show: the end, since that is what is new."""
+    limit = MessageLimit.MAX_TEXT_LENGTH
+    return text if _units(text) <= limit else "…" + split(text, limit - 1)[-1]
+
+
+def _markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
+    rows = [[InlineKeyboardButton(b["text"], callback_data=b["data"]) for b in r] for r in keyboard]
+    return InlineKeyboardMarkup(rows) if rows else None
+
+
+class Outbound:
+    """Sends for one bot."""
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+        self._penalties: dict[int, float] = {}  # chat id → loop time until which it is closed
+        self._drafts_refused: set[int] = set()
+
+    async def send(self, chat_id: int, text: str, keyboard: Keyboard) -> int:
+        """Send one message of at most 4,096 characters and return its id."""
+        message = await self._deliver(
+            chat_id,
+            lambda: self._bot.send_message(chat_id, text, reply_markup=_markup(keyboard)),
+        )
+        return message.message_id
+
+    async def edit(self, chat_id: int, message_id: int, text: str, keyboard: Keyboard) -> None:
+        """Make a sent message say `text`; saying so already is no error."""
+        try:
+            await self._deliver(
+                chat_id,
+                lambda: self._bot.edit_message_text(
+                    text, chat_id, message_id, reply_markup=_markup(keyboard)
+                ),
+            )
+        except BadRequest as error:
+            if "not modified" not in error.message.lower():
+                raise
+
+    async def replace_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
+        """Change only the buttons of a sent message."""
+        await self.cosmetic(
+            chat_id,
+            lambda: self._bot.edit_message_reply_markup(
+                chat_id, message_id, reply_markup=_markup(keyboard)
+            ),
+        )
+
+    async def acknowledge(self, callback_id: str, text: str = "") -> None:
+        """Answer a pressed button; one that waited too long is past answering."""
+        with suppress(TelegramError):
+            await self._bot.answer_callback_query(callback_id, text or None)
+
+    def stream(
+        self,
+        chat_id: int,
+        draft_id: int,
+        message_id: int | None,
+        on_message: Callable[[int], Awaitable[None]],
+    ) -> "AnswerStream":
+        """Return a stream that shows an answer while it grows.
+
+        `message_id` is a message that an earlier try left behind, to be edited; `on_message`
+        is told the id of a new one before anything else happens to it.
+        """
+        drafts = chat_id > 0 and chat_id not in self._drafts_refused and message_id is None
+        return AnswerStream(self, chat_id, draft_id if drafts else None, message_id, on_message)
+
+    async def _deliver(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until it is done. Raises what Telegram refuses for good, or the last failure."""
+        loop = asyncio.get_running_loop()
+        for attempt in range(_ATTEMPTS):
+            await asyncio.sleep(max(0.0, self._penalties.get(chat_id, 0.0) - loop.time()))
+            try:
+                return await call()
+            except RetryAfter as error:
+                self._penalize(chat_id, error)
+                last: TelegramError = error
+            except BadRequest:  # a kind of NetworkError to python-telegram-bot, but final
+                raise
+            except NetworkError as error:
+                last = error
+                log.warning("telegram_call_failed", attempt=attempt, error=type(error).__name__)
+                await asyncio.sleep(_BACKOFF_S * 2**attempt)
+        raise last
+
+    def _penalize(self, chat_id: int, error: RetryAfter) -> None:
+        loop = asyncio.get_running_loop()
+        if len(self._penalties) > _MANY_PENALTIES:
+            now = loop.time()
+            self._penalties = {c: until for c, until in self._penalties.items() if until > now}
+        wait = cast(timedelta, error.retry_after).total_seconds()
+        self._penalties[chat_id] = loop.time() + wait
+
+    async def cosmetic(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Call once unless the chat is in a penalty; None where it did not work."""
+        if self._penalties.get(chat_id, 0.0) > asyncio.get_running_loop().time():
+            return None
+        try:
+            return await call()
+        except RetryAfter as error:
+            self._penalize(chat_id, error)
+        except TelegramError as error:
+            if "PEER_INVALID" in error.message:
+                self._drafts_refused.add(chat_id)
+        return None
+
+    async def type(self, chat_id: int) -> None:
+        """Show that an answer is being written."""
+        await self.cosmetic(
+            chat_id,
+            lambda: self._bot.send_chat_action(
+                chat_id, ChatAction.TYPING, read_timeout=_COSMETIC_LIMIT_S
+            ),
+        )
+
+    async def draft(self, chat_id: int, draft_id: int, text: str) -> bool:
+        """Show a growing text as a draft; False where this chat refuses drafts.
+
+        https://core.telegram.org/bots/api#sendmessagedraft, with the Stop button of API 10.3
+        """
+        await self.cosmetic(
+            chat_id,
+            lambda: self._bot.send_message_draft(
+                chat_id,
+                draft_id,
+                _clip(text),
+                api_kwargs={"can_stop": True},
+                read_timeout=_COSMETIC_LIMIT_S,
+            ),
+        )
+        return chat_id not in self._drafts_refused
+
+    async def show(self, chat_id: int, message_id: int | None, text: str) -> int | None:
+        """Show a growing text as a message, new or edited, and return its id."""
+        keyboard = _markup([[{"text": texts.BUTTON_STOP, "data": STOP_DATA}]])
+        if message_id is not None:
+            await self.cosmetic(
+                chat_id,
+                lambda: self._bot.edit_message_text(
+                    _clip(text),
+                    chat_id,
+                    message_id,
+                    reply_markup=keyboard,
+                    read_timeout=_COSMETIC_LIMIT_S,
+                ),
+            )
+            return message_id
+        message = await self.cosmetic(
+            chat_id, lambda: self._bot.send_message(chat_id, _clip(text), reply_markup=keyboard)
+        )
+        return message.message_id if message else None
+
+
+class AnswerStream:
+    """Shows one answer while it grows: a draft in a private chat, an edited message elsewhere.
+
+    Entered, it sends on its own, at most one call at a time; left, nothing more of it is sent.
+    """
+
+    def __init__(
+        self,
+        outbound: Outbound,
+        chat_id: int,
+        draft_id: int | None,
+        message_id: int | None,
+        on_message: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._outbound = outbound
+        self._chat_id = chat_id
+        self._draft_id = draft_id
+        self._message_id = message_id
+        self._on_message = on_message
+        self.text = ""
+        self._shown = ""
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+
+    def grow(self, text: str) -> None:
+        """Set the whole text so far; what is not sent yet is replaced."""
+        self.text = text
+        self._changed.set()
+
+    async def __aenter__(self) -> Self:
+        self._sender = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed.set()
+        self._changed.set()
+        if self._sender:
+            # Not cancelled: a draft under way could arrive after the final message.
+            await self._sender
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        patience, shown_at = _TYPING_AFTER_S, loop.time()
+        while not self._closed.is_set():
+            await _wait(self._changed, patience)
+            self._changed.clear()
+            patience = _TYPING_EVERY_S
+            stale = self._shown and loop.time() - shown_at > _DRAFT_EVERY_S
+            if self.text != self._shown or stale:
+                # Once closed, only an answer that came too fast to be seen growing is shown.
+                if self._closed.is_set() and (self._shown or self._draft_id is None):
+                    return
+                await self._show(self.text)
+                shown_at = loop.time()
+                await _wait(self._closed, _COSMETIC_GAP_S)
+            elif not self._shown and not self._closed.is_set():
+                await self._outbound.type(self._chat_id)
+
+    async def _show(self, text: str) -> None:
+        self._shown = text
+        if self._draft_id is not None:
+            if await self._outbound.draft(self._chat_id, self._draft_id, text):
+                return
+            self._draft_id = None
+        before = self._message_id
+        self._message_id = await self._outbound.show(self._chat_id, before, text)
+        if before is None and self._message_id is not None:
+            await self._on_message(self._message_id)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

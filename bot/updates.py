@@ -1,0 +1,94 @@
+"""Reads Telegram updates: what of them is stored, and what is passed over by design."""
+
+from typing import Any
+
+from telegram import Update
+
+from db.models import Kind
+from db.queries import Incoming
+
+# `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
+ALLOWED_UPDATES = ["message", "callback_query", "stopped_message_generation"]
+_STOPPED = "stopped_message_generation"
+
+# Messages that say something; all others are service messages (joined, pinned, …).
+_CONTENT = ("voice", "audio", "video", "video_note", "photo", "document", "sticker", "animation")
+_MORE_CONTENT = ("location", "venue", "contact", "poll", "dice")
+
+
+def read(update: Update, bot_id: int, bot_name: str) -> Incoming | None:
+    """Return what `update` means to the bot, None where it is not meant for it."""
+    if update.callback_query:
+        return _read_button(update, bot_id)
+    if update.message:
+        return _read_message(update, bot_id, bot_name)
+    if stopped := update.api_kwargs.get(_STOPPED):
+        return _read_stop(update.update_id, stopped, bot_id)
+    return None
+
+
+def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None:
+    message = update.message
+    if message is None or message.from_user is None:
+        return None
+    text, kind, new = message.text or "", Kind.TEXT, False
+    if text.startswith("/"):
+        command, _, addressee = text.split()[0][1:].partition("@")
+        if addressee and addressee.lower() != bot_name.lower():
+            return None
+        kind = Kind.STOP if command == "stop" else Kind.COMMAND
+        text, new = command.lower(), command.lower() == "new"
+    elif not text:
+        if not any(getattr(message, name) for name in (*_CONTENT, *_MORE_CONTENT)):
+            return None
+        kind = Kind.OTHER
+    return Incoming(
+        bot_id=bot_id,
+        update_id=update.update_id,
+        chat_id=message.chat.id,
+        customer_id=message.from_user.id,
+        customer_name=message.from_user.full_name,
+        kind=kind,
+        text=_storable(text),
+        telegram_message_id=message.message_id,
+        new_conversation=new,
+    )
+
+
+def _read_button(update: Update, bot_id: int) -> Incoming | None:
+    query = update.callback_query
+    if query is None or query.message is None or query.data is None:
+        return None
+    return Incoming(
+        bot_id=bot_id,
+        update_id=update.update_id,
+        chat_id=query.message.chat.id,
+        customer_id=query.from_user.id,
+        customer_name=query.from_user.full_name,
+        kind=Kind.STOP if query.data == "stop" else Kind.BUTTON,
+        text=query.data,
+        telegram_message_id=query.message.message_id,
+        callback_id=query.id,
+    )
+
+
+def _read_stop(update_id: int, stopped: dict[str, Any], bot_id: int) -> Incoming:
+    """Read a press of a draft's own Stop button.
+
+    https://core.telegram.org/bots/api#messagegenerationstopped
+    """
+    chat = stopped["chat"]
+    return Incoming(
+        bot_id=bot_id,
+        update_id=update_id,
+        chat_id=chat["id"],
+        customer_id=chat["id"],  # drafts exist in private chats only
+        customer_name=" ".join(filter(None, (chat.get("first_name"), chat.get("last_name")))),
+        kind=Kind.STOP,
+        text="draft",
+    )
+
+
+def _storable(text: str) -> str:
+    """Drop what no database takes: Postgres refuses NUL, UTF-8 has no lone surrogates."""
+    return text.replace("\0", "").encode(errors="ignore").decode()

@@ -1,0 +1,118 @@
+"""Checks a model's answer against the entries it was given: a small model copies badly.
+
+Rules, not a second model: numbers, prices, materials, negations, language and repetition.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_PRICE = re.compile(r"\d[\d,.]*\s*(?:만|천|백)*\s*원")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+_NEGATION = re.compile(
+    r"지\s*(?:않|말|마|못)|안\s*(?:돼|되|됩|좋)|(?:^|\s)(?:안|못)\s|없|금지|금물|피하|피해|아니|아닙|삼가"
+)
+# Kana, Chinese, Cyrillic, Arabic and Thai letters, and what is left of a broken character.
+_FOREIGN = re.compile(r"[\ufffd\u3040-\u30ff\u3400-\u9fff\u0400-\u04ff\u0600-\u06ff\u0e00-\u0e7f]")
+_LATIN = re.compile(r"[A-Za-z]{2,}")
+_NOT_WORD = re.compile(r"[^0-9a-z가-힣]+")
+
+# Named materials and agents: an answer that brings in another one is wrong, however fluent.
+MATERIALS = (
+    *("합지", "실크", "방염", "부직포", "초배", "한지", "석고보드", "합판", "콘크리트", "시멘트"),
+    *("몰딩", "걸레받이", "장판", "마루", "타일", "페인트", "시트지", "퍼티", "실리콘", "본드"),
+    *("바인더", "프라이머", "락스", "식초", "세제", "알코올", "과산화수소", "베이킹소다", "구연산"),
+    *("단열재", "아이소핑크", "결로", "곰팡이", "누수", "전기", "차단기", "제습기", "보일러"),
+)
+
+_MIN_GROUNDED = 0.6  # share of a sentence's bigrams that its sources (or the question) hold
+_SAME_SENTENCE = 0.45  # from here on two sentences say the same, so must agree in negation
+
+
+class Problem(StrEnum):
+    """Why an answer was refused."""
+
+    EMPTY = "empty"
+    NUMBER = "number"
+    PRICE = "price"
+    MATERIAL = "material"
+    NEGATION = "negation"
+    LANGUAGE = "language"
+    REPETITION = "repetition"
+    UNGROUNDED = "ungrounded"
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of `text`, without the space between them."""
+    return [part for part in _SENTENCE_END.split(text.strip()) if part]
+
+
+def whole_sentences(text: str) -> str:
+    """Return the part of a growing text that ends with a finished sentence."""
+    ends = [match.start() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].strip() if ends else ""
+
+
+def find_problem(answer: str, question: str, sources: Sequence[str]) -> Problem | None:
+    """Return the first problem of `answer`, or None; without sources only what needs none."""
+    if not answer.strip():
+        return Problem.EMPTY
+    known = "\n".join([question, *sources])
+    if set(_prices(answer)) - set(_prices(known)):
+        return Problem.PRICE
+    if _FOREIGN.search(answer):
+        return Problem.LANGUAGE
+    if _repeats(answer):
+        return Problem.REPETITION
+    return _find_disagreement(answer, known, sources) if sources else None
+
+
+def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Problem | None:
+    if set(_NUMBER.findall(answer)) - set(_NUMBER.findall(known)):
+        return Problem.NUMBER
+    if {word.lower() for word in _LATIN.findall(answer)} - {
+        word.lower() for word in _LATIN.findall(known)
+    }:
+        return Problem.LANGUAGE
+    if any(material in answer and material not in known for material in MATERIALS):
+        return Problem.MATERIAL
+    held = _bigrams(known)
+    said = [sentence for source in sources for sentence in split_sentences(source)]
+    for sentence in split_sentences(answer):
+        own = _bigrams(sentence)
+        if own and len(own & held) / len(own) < _MIN_GROUNDED:
+            return Problem.UNGROUNDED
+        nearest = max(said, key=lambda other: _likeness(own, _bigrams(other)))
+        if _likeness(own, _bigrams(nearest)) >= _SAME_SENTENCE and _is_negated(
+            sentence
+        ) != _is_negated(nearest):
+            return Problem.NEGATION
+    return None
+
+
+def _prices(text: str) -> list[str]:
+    return [re.sub(r"\s", "", price) for price in _PRICE.findall(text)]
+
+
+def _is_negated(sentence: str) -> bool:
+    return _NEGATION.search(sentence) is not None
+
+
+def _repeats(text: str) -> bool:
+    """Return whether a sentence comes twice or a run of 12 characters three times."""
+    sentences = [s for s in split_sentences(text) if len(s) > 8]
+    if len(set(sentences)) < len(sentences):
+        return True
+    runs = Counter(text[i : i + 12] for i in range(len(text) - 11))
+    return any(count >= 3 for count in runs.values())
+
+
+def _bigrams(text: str) -> set[str]:
+    letters = _NOT_WORD.sub("", text.lower())
+    return {letters[i : i + 2] for i in range(len(letters) - 1)}
+
+
+def _likeness(a: set[str], b: set[str]) -> float:
+    return len(a & b) / max(1, len(a | b))
