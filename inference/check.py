@@ -27,7 +27,7 @@ MATERIALS = (
     *("단열재", "아이소핑크", "결로", "곰팡이", "누수", "전기", "차단기", "제습기", "보일러"),
 )
 
-_MIN_GROUNDED = 0.6  # share of a sentence's bigrams that its sources (or the question) hold
+_MIN_GROUNDED = 0.7  # share of a sentence's bigrams that the sources hold; echoing is no answer
 _SAME_SENTENCE = 0.45  # from here on two sentences say the same, so must agree in negation
 
 
@@ -78,7 +78,7 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
         return Problem.LANGUAGE
     if any(material in answer and material not in known for material in MATERIALS):
         return Problem.MATERIAL
-    held = _bigrams(known)
+    held = _bigrams("\n".join(sources))
     said = [sentence for source in sources for sentence in split_sentences(source)]
     for sentence in split_sentences(answer):
         own = _bigrams(sentence)

@@ -21,7 +21,7 @@ from telegram.error import (
     TelegramError,
 )
 
-from bot.playground.client import Customer
+from bot.playground.client import Customer, PlaygroundError
 from tests.playground import TOKEN, Running, bot_at, running
 
 PNG = (
@@ -281,6 +281,15 @@ async def test_recording_becomes_a_voice_note(server: Running, kind: str) -> Non
     back = await server.bot.send_voice(1001, opus)
     assert back.voice
     assert back.voice.to_dict()["duration"] == 2
+
+
+async def test_conversion_that_takes_too_long(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.playground.media.CONVERSION_LIMIT_S", 0.001)
+    with pytest.raises(PlaygroundError, match="400"):
+        await customer.voice(await recording("wav"))
+    assert len(await customer.messages()) == 1
 
 
 # Formatting
