@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from telegram import Bot, BotCommand, Update
 from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
@@ -207,7 +208,8 @@ async def _poll(application: BotApplication, sessions: Sessions) -> None:
             pause = 1.0
         except RetryAfter as error:
             await asyncio.sleep(error.retry_after.total_seconds())  # type: ignore[union-attr]
-        except (TelegramError, OSError) as error:
+        except (TelegramError, SQLAlchemyError, OSError) as error:
+            # Nothing is lost: what is not stored is not acknowledged, so it comes again.
             log.warning("polling_failed", error=type(error).__name__, retry_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
@@ -218,6 +220,15 @@ async def _store(bot: Bot, sessions: Sessions, batch: tuple[Update, ...]) -> lis
         stored = [
             await queries.store(session, incoming)
             for update in batch
-            if (incoming := updates.read(update, bot.id, bot.username))
+            if (incoming := _read(bot, update))
         ]
     return [turn for turn in stored if turn]
+
+
+def _read(bot: Bot, update: Update) -> queries.Incoming | None:
+    """Read one update; one that cannot be read must not hold up those behind it."""
+    try:
+        return updates.read(update, bot.id, bot.username)
+    except Exception:
+        log.exception("update_unreadable", update_id=update.update_id)
+        return None

@@ -264,3 +264,7 @@ def _fail(sentence: str, code: int) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import sys
 from typing import Literal
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import Processor
 
 QUIET = logging.ERROR  # for commands whose output is the answer
 
@@ -14,12 +14,11 @@ QUIET = logging.ERROR  # for commands whose output is the answer
 _TOKEN = re.compile(r"\d{3,}:[A-Za-z0-9_-]{20,}")
 
 
-def redact(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Replace what looks like a bot token in any text of the event."""
-    return {
-        key: _TOKEN.sub("<token>", value) if isinstance(value, str) else value
-        for key, value in event.items()
-    }
+class _Redacting(structlog.stdlib.ProcessorFormatter):
+    """Replaces what looks like a bot token, however deep in an event it stood."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _TOKEN.sub("<token>", super().format(record))
 
 
 def configure(style: Literal["console", "json"], *, level: int = logging.INFO) -> None:
@@ -41,12 +40,11 @@ def configure(style: Literal["console", "json"], *, level: int = logging.INFO) -
     )
     handler = logging.StreamHandler()
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Redacting(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                redact,
                 renderer,
             ],
         )

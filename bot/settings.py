@@ -14,7 +14,12 @@ AnswerPolicy = Literal["careful", "model"]
 class Settings(BaseSettings):
     """Every setting; `.env.example` says the same with examples."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8-sig",  # Windows' editor may put a mark at the start
+        extra="ignore",
+        env_ignore_empty=True,
+    )
 
     telegram_token: SecretStr = Field(
         default=SecretStr(""), description="텔레그램 봇 토큰 (@BotFather)"
@@ -26,7 +31,7 @@ class Settings(BaseSettings):
     model_name: str = Field(default="ldcc-solar", description="모델 서버에 물을 모델 이름")
     model_adapter: str = Field(default="", description="LoRA 어댑터 이름; 있으면 이 이름으로 물음")
     model_api_key: SecretStr = Field(default=SecretStr(""), description="모델 서버의 키")
-    model_context: int = Field(default=4096, ge=1024, description="모델의 문맥 길이 (토큰)")
+    model_context: int = Field(default=4096, ge=2048, description="모델의 문맥 길이 (토큰)")
     model_first_token_s: float = Field(
         default=60.0, gt=0, description="첫 토큰까지 기다릴 시간 (초)"
     )

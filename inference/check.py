@@ -84,7 +84,7 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
         own = _bigrams(sentence)
         if own and len(own & held) / len(own) < _MIN_GROUNDED:
             return Problem.UNGROUNDED
-        nearest = max(said, key=lambda other: _likeness(own, _bigrams(other)))
+        nearest = max(said, key=lambda other: _likeness(own, _bigrams(other)), default="")
         if _likeness(own, _bigrams(nearest)) >= _SAME_SENTENCE and _is_negated(
             sentence
         ) != _is_negated(nearest):

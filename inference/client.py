@@ -177,5 +177,9 @@ async def _next_chunk(content: aiohttp.StreamReader) -> dict[str, Any] | None:
 
 
 def _text(chunk: dict[str, Any]) -> str:
-    choices = chunk.get("choices") or [{}]
-    return (choices[0].get("delta") or {}).get("content") or ""
+    """Return the chunk's piece of the answer. Raises `ValueError` for what is no chat chunk."""
+    try:
+        choices = chunk.get("choices") or [{}]
+        return (choices[0].get("delta") or {}).get("content") or ""
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError from error

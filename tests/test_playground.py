@@ -170,7 +170,7 @@ class Receiver:
 
 async def delivered(bot: Bot) -> None:
     async with asyncio.timeout(5):
-        while (await bot.get_webhook_info()).pending_update_count:  # noqa: ASYNC110 - asked over HTTP
+        while (await bot.get_webhook_info()).pending_update_count:
             await asyncio.sleep(0.02)
 
 

@@ -64,8 +64,14 @@ function show() {
   save();
 }
 
+// An address may name a chat that this page has not heard of; the server calls new ones the same way.
+function unknownChat(id) {
+  const group = id < 0;
+  return { id, name: group ? `그룹 ${-id}` : `손님 ${id}`, type: group ? "group" : "private", blocked: false };
+}
+
 function open(id, beside = false) {
-  if (!state.chats.has(id)) state.chats.set(id, { id: Number(id), name: `손님 ${id}`, type: "private", blocked: false });
+  if (!state.chats.has(id)) state.chats.set(id, unknownChat(Number(id)));
   if (!state.open.includes(id)) {
     const at = state.open.indexOf(state.active);
     if (beside || at < 0) state.open.push(id);
@@ -227,7 +233,11 @@ async function start() {
   for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
   if (hashId()) open(hashId());
   else if (state.chats.size === 0) await addCustomer().catch((error) => toast(document.body, error.message));
-  else { state.active = state.open.at(-1) ?? null; show(); }
+  else if (!kept.open && !narrow()) open(state.chats.keys().next().value);
+  else {
+    state.active = state.open.at(-1) ?? null;
+    show();
+  }
   watchChats();
 }
 

@@ -1,0 +1,100 @@
+"""A model server under a test's control: the OpenAI chat protocol, with words at fixed times."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+MODEL = "test-model"
+
+
+@dataclass
+class ModelServer:
+    """What it says and how; what it was asked and what became of the requests."""
+
+    reply: Callable[[str], str] = lambda _question: "모르겠습니다."
+    token_s: float = 0.0  # pause before each piece
+    status: int = 200  # another status is answered at once
+    break_after: int | None = None  # pieces after which the connection is dropped
+    error_after: int | None = None  # pieces after which an error stands in the stream
+    hang: bool = False  # takes the request and says nothing
+    api_key: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    finished: int = 0
+    cancelled: int = 0
+    url: str = ""
+
+    async def wait_until_asked(self, times: int) -> None:
+        """Wait until that many requests have come."""
+        await self._wait(lambda: len(self.requests) >= times)
+
+    async def wait_until_cancelled(self, times: int) -> None:
+        """Wait until that many clients have hung up on an answer."""
+        await self._wait(lambda: self.cancelled >= times)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """Answer one chat request word by word."""
+        body = await request.json()
+        self.requests.append(body)
+        if not body["stream"] or body["model"] != MODEL:
+            return web.json_response({"error": {"message": "bad request"}}, status=400)
+        if self.status != 200:
+            return web.json_response({"error": {"message": "as ordered"}}, status=self.status)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            await self._stream(response, self.reply(body["messages"][-1]["content"]))
+        except (asyncio.CancelledError, ConnectionResetError):
+            self.cancelled += 1
+            raise
+        self.finished += 1
+        return response
+
+    async def _stream(self, response: web.StreamResponse, text: str) -> None:
+        if self.hang:
+            await asyncio.Event().wait()
+        words = text.split(" ")
+        pieces = [word + " " for word in words[:-1]] + words[-1:]
+        for number, piece in enumerate(pieces):
+            if number == self.break_after:
+                raise ConnectionResetError
+            if number == self.error_after:
+                await _event(response, {"error": {"message": "as ordered"}})
+                return
+            await asyncio.sleep(self.token_s)
+            await _event(response, {"model": MODEL, "choices": [{"delta": {"content": piece}}]})
+        usage = {"prompt_tokens": 7, "completion_tokens": len(pieces)}
+        await _event(response, {"model": MODEL, "choices": [], "usage": usage})
+        await response.write(b"data: [DONE]\n\n")
+
+    async def list_models(self, request: web.Request) -> web.Response:
+        """Name the one model."""
+        if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            return web.json_response({"error": {"message": "no"}}, status=401)
+        return web.json_response({"data": [{"id": MODEL}]})
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["ModelServer"]:
+        """Listen on a free port; `url` is the API's base."""
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.complete)
+        app.router.add_get("/v1/models", self.list_models)
+        # A client that hangs up cancels its handler: that is how a server sees it.
+        async with TestServer(app) as server:
+            await server.start_server(handler_cancellation=True, shutdown_timeout=0.2)
+            self.url = str(server.make_url("/v1"))
+            yield self
+
+
+async def _event(response: web.StreamResponse, body: dict[str, Any]) -> None:
+    await response.write(b"data: " + json.dumps(body).encode() + b"\n\n")

@@ -1,0 +1,51 @@
+"""The `deepbot` command as a separate process, to be watched, killed and started again."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this environment without its settings, with `changes`."""
+    ours = ("TELEGRAM_", "MODEL_", "DATABASE_", "ANSWER_", "KNOWLEDGE", "ADMINS", "LOG_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PYTHONPATH": str(CHECKOUT), **changes}
+
+
+async def run(*arguments: str, cwd: Path, **changes: str) -> tuple[int, str, str]:
+    """Run a command to its end and return exit code, output and errors."""
+    process = await _start(*arguments, cwd=cwd, **changes)
+    async with asyncio.timeout(60):
+        output, errors = await process.communicate()
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+@asynccontextmanager
+async def started(
+    *arguments: str, cwd: Path, **changes: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a command while the context is entered; it is killed at the end if it still runs."""
+    process = await _start(*arguments, cwd=cwd, **changes)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.communicate()
+
+
+async def _start(*arguments: str, cwd: Path, **changes: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-W", "error", "-m", "bot.cli", *arguments),
+        cwd=cwd,
+        env=environment(**changes),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )

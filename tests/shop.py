@@ -1,0 +1,84 @@
+"""A whole shop for end-to-end tests: playground, database, consultant and the real bot."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Executable, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from bot.app import open_consultant, open_database, running_bot
+from bot.playground import client
+from bot.playground.client import Customer, Playground
+from bot.playground.store import Store
+from bot.settings import Settings
+from db.models import Message
+from tests.modelserver import MODEL, ModelServer
+from tests.playground import TOKEN, running
+
+
+@dataclass
+class Shop:
+    """What a test drives and looks at."""
+
+    url: str
+    store: Store
+    playground: Playground
+    engine: AsyncEngine
+    model: ModelServer
+
+    def customer(self, chat_id: int) -> Customer:
+        return self.playground.customer(chat_id)
+
+    async def rows(self, query: Executable) -> list[Any]:
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(query)).all())
+
+    async def wait_until_idle(self) -> None:
+        """Wait until every stored message's turn has ended."""
+        unfinished = select(Message.id).where(Message.done_at.is_(None))
+        async with asyncio.timeout(10):
+            while await self.rows(unfinished):
+                await asyncio.sleep(0.02)
+
+
+def settings_for(
+    url: str,
+    database_url: str,
+    model: ModelServer,
+    **changes: Any,  # noqa: ANN401 - settings
+) -> Settings:
+    values: dict[str, Any] = {
+        "telegram_token": SecretStr(TOKEN),
+        "telegram_api_url": url,
+        "database_url": SecretStr(database_url),
+        "model_url": model.url,
+        "model_name": MODEL,
+        **changes,
+    }
+    return Settings(**values)
+
+
+@asynccontextmanager
+async def open_shop(
+    database_url: str,
+    model: ModelServer,
+    **changes: Any,  # noqa: ANN401 - settings
+) -> AsyncIterator[Shop]:
+    async with running() as telegram:
+        settings = settings_for(telegram.url, database_url, model, **changes)
+        async with (
+            open_database(settings) as engine,
+            open_consultant(settings) as consultant,
+            running_bot(settings, engine, consultant),
+        ):
+            yield Shop(telegram.url, telegram.store, telegram.playground, engine, model)
+
+
+async def ask(customer: Customer, text: str, *, answers: int = 1) -> list[client.Message]:
+    """Send `text` and return the bot's final messages that follow it."""
+    sent = await customer.send(text)
+    return await customer.wait_for(answers, after=sent.id)
