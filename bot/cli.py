@@ -174,14 +174,16 @@ def list_models() -> None:
 
 
 @db_app.command("upgrade")
-def upgrade_database(revision: str = "head") -> None:
-    """데이터베이스를 새 판으로 올립니다."""
-    _migrate("upgrade", revision)
+def upgrade_database() -> None:
+    """데이터베이스를 가장 새로운 판으로 올립니다."""
+    _migrate("upgrade", "head")
 
 
 @db_app.command("downgrade")
-def downgrade_database(revision: str) -> None:
-    """데이터베이스를 앞의 판으로 내립니다 (base면 모든 표를 지웁니다)."""
+def downgrade_database(
+    revision: Annotated[str, typer.Argument(help="내려갈 판; base면 모든 표를 지움")],
+) -> None:
+    """데이터베이스를 앞의 판으로 내립니다."""
     _migrate("downgrade", revision)
 
 

@@ -63,9 +63,13 @@ class Settings(BaseSettings):
     @field_validator("telegram_api_url", "model_url")
     @classmethod
     def _strip_slash(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in {"http", "https"}:
+        try:
+            scheme = urlsplit(value).scheme
+        except ValueError:  # its text holds the value
+            scheme = "none"
+        if value and scheme not in {"http", "https"}:
             msg = "http:// 또는 https:// 주소여야 해요"
-            raise ValueError(msg)
+            raise ValueError(msg) from None
         return value.rstrip("/")
 
     @model_validator(mode="after")

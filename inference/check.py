@@ -28,7 +28,7 @@ MATERIALS = (
 )
 
 _MIN_GROUNDED = 0.7  # share of a sentence's bigrams that the sources hold; echoing is no answer
-_SAME_SENTENCE = 0.45  # from here on two sentences say the same, so must agree in negation
+_SAME_SENTENCE = 0.6  # from here on two sentences say the same, so must agree in negation
 
 
 class Problem(StrEnum):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError  # a line beyond all bounds
 
 
 class ChatMessage(TypedDict):
@@ -146,11 +147,11 @@ class ModelClient:
             raise ModelError(Failure.UNREACHABLE, type(error).__name__) from error
         except TimeoutError as error:
             raise ModelError(Failure.TIMEOUT, f"{loop.time() - started:.1f} s") from error
-        except (aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise ModelError(Failure.BROKEN, type(error).__name__) from error
         finally:
             if response is not None:
-                response.close()  # mid-stream this hangs up, and the server stops generating
+                pass
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:

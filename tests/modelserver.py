@@ -53,7 +53,7 @@ class ModelServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
-            await self._stream(response, self.reply(body["messages"][-1]["content"]))
+            await self._stream(response, self.reply(_question(body)))
         except (asyncio.CancelledError, ConnectionResetError):
             self.cancelled += 1
             raise
@@ -94,6 +94,12 @@ class ModelServer:
             await server.start_server(handler_cancellation=True, shutdown_timeout=0.2)
             self.url = str(server.make_url("/v1"))
             yield self
+
+
+def _question(body: dict[str, Any]) -> str:
+    """Return what the customer asked, without what was found for it."""
+    asked: str = body["messages"][-1]["content"]
+    return asked.rpartition("손님 질문: ")[2]
 
 
 async def _event(response: web.StreamResponse, body: dict[str, Any]) -> None:

@@ -1,0 +1,183 @@
+"""The chat page in a real browser, over the real bot."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+
+from bot import texts
+from tests.modelserver import ModelServer
+from tests.shop import open_shop
+
+pytestmark = pytest.mark.browser
+
+MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+)
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*_FLAGS])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'browser.db'}"
+
+
+@asynccontextmanager
+async def page_at(browser: Browser, url: str, *, phone: bool = False) -> AsyncIterator[Page]:
+    size = {"width": 360, "height": 740} if phone else {"width": 1280, "height": 800}
+    context = await browser.new_context(
+        viewport={"width": size["width"], "height": size["height"]}, permissions=["microphone"]
+    )
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    await page.goto(url)
+    yield page
+    await context.close()
+    assert problems == []
+
+
+async def send(page: Page, text: str) -> None:
+    await page.get_by_test_id("composer").fill(text)
+    await page.get_by_test_id("send").click()
+
+
+def bot_messages(page: Page | Locator) -> Locator:
+    return page.locator('[data-testid="message"][data-from="bot"][data-final="true"]')
+
+
+def growing(page: Page) -> Locator:
+    return page.locator('[data-testid="message"][data-from="bot"][data-final="false"] .text')
+
+
+async def test_start_ask_see_it_grow_rate_look_at_sources_reload(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "먼저 원인을 찾고 닦아 말린 뒤 도배하세요. " * 8
+    model.token_s = 0.05
+    async with (
+        open_shop(sqlite_url, model, answer_check=False) as shop,
+        page_at(browser, shop.url) as page,
+    ):
+        await page.get_by_test_id("start").click()
+        await expect(bot_messages(page).first).to_contain_text("딥봇이에요")
+        await page.get_by_test_id("inline-button").filter(has_text="상담하기").click()
+        await expect(bot_messages(page).nth(1)).to_contain_text(texts.CONSULT)
+
+        await send(page, MOULD)
+        await expect(growing(page)).to_contain_text("먼저")
+        early = await growing(page).inner_text()
+        await expect(bot_messages(page)).to_have_count(3, timeout=15_000)
+        answer = bot_messages(page).nth(2)
+        await expect(answer.locator(".text")).to_have_text(model.reply("").strip())
+        assert 0 < len(early) < len(model.reply(""))
+
+        await answer.get_by_test_id("inline-button").filter(has_text="👍").click()
+        await expect(page.get_by_test_id("toast")).to_contain_text("고마워요")
+        await expect(answer.get_by_test_id("inline-button").first).to_have_text("👍 ✓")
+        await answer.get_by_test_id("inline-button").filter(has_text="출처").click()
+        await expect(bot_messages(page).nth(3)).to_contain_text("DB_001")
+
+        await page.reload()
+        await expect(bot_messages(page)).to_have_count(4)
+        await expect(page.locator('[data-from="customer"] .text').first).to_have_text("/start")
+
+
+async def test_stopping_half_way_stops_the_model(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "끝나지 않는 답변이 이어집니다 " * 300
+    model.token_s = 0.03
+    async with (
+        open_shop(sqlite_url, model, answer_check=False) as shop,
+        page_at(browser, shop.url) as page,
+    ):
+        await send(page, MOULD)
+        await expect(growing(page)).to_contain_text("끝나지 않는")
+        await page.get_by_test_id("stop-draft").click()
+        await model.wait_until_cancelled(1)
+        await expect(bot_messages(page).first).to_contain_text(texts.STOPPED)
+        assert model.finished == 0
+
+
+async def test_two_customers_side_by_side_do_not_wait(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda asked: "느린 답 " * 300 if "곰팡이" in asked else "빠른 답"
+    model.token_s = 0.05
+    async with (
+        open_shop(sqlite_url, model, answer_check=False) as shop,
+        page_at(browser, shop.url) as page,
+    ):
+        await send(page, MOULD)
+        await expect(growing(page)).to_contain_text("느린")
+        await page.get_by_test_id("add-customer").click()
+        rows = page.get_by_test_id("chat-row")
+        await expect(rows).to_have_count(2)
+        await rows.first.hover()
+        await rows.first.locator(".beside").click()
+        panes = page.get_by_test_id("pane")
+        await expect(panes).to_have_count(2)
+        second = page.get_by_role("region", name="손님 2와 딥봇의 대화")
+        await second.get_by_test_id("composer").fill("타일 위에 도배해도 되나요?")
+        await second.get_by_test_id("composer").press("Enter")
+        await expect(bot_messages(second).first.locator(".text")).to_have_text("빠른 답")
+        await expect(growing(page)).to_have_text(re.compile("^느린 답"))
+        assert model.finished == 1
+
+
+async def test_hostile_text_stays_text(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    evil = "<img src=x onerror=\"document.title='pwned'\"><script>document.title='pwned'</script>"
+    model.reply = lambda _: evil
+    async with (
+        open_shop(sqlite_url, model, answer_check=False) as shop,
+        page_at(browser, shop.url) as page,
+    ):
+        await send(page, evil)
+        await expect(bot_messages(page).first.locator(".text")).to_have_text(evil)
+        assert "pwned" not in await page.title()
+        assert await page.locator(".text img, .text script").count() == 0
+
+
+async def test_recorded_voice_reaches_the_bot_as_opus(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    async with open_shop(sqlite_url, model) as shop, page_at(browser, shop.url) as page:
+        await page.get_by_test_id("record").click()
+        await page.wait_for_timeout(1200)
+        await page.get_by_test_id("record-send").click()
+        await expect(bot_messages(page).first).to_contain_text(texts.TEXT_ONLY)
+        (chat,) = await shop.playground.chats()
+        voice = (await shop.customer(chat["id"]).messages())[0].file
+        assert voice
+        assert voice["kind"] == "voice"
+        assert (await shop.playground.download(voice["url"])).startswith(b"OggS")
+
+
+async def test_the_page_fits_a_phone(browser: Browser, sqlite_url: str, model: ModelServer) -> None:
+    model.reply = lambda _: "가" * 600 + " 끝"
+    async with (
+        open_shop(sqlite_url, model, answer_check=False) as shop,
+        page_at(browser, shop.url, phone=True) as page,
+    ):
+        await expect(page.get_by_test_id("composer")).to_be_visible()
+        await send(page, MOULD)
+        await expect(bot_messages(page).first.locator(".text")).to_have_text(re.compile("끝$"))
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert await page.evaluate(overflow) <= 0

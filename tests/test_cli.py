@@ -1,0 +1,205 @@
+"""The `deepbot` command as an operator sees it: output, one clear line, exit codes."""
+
+import asyncio
+import contextlib
+import errno
+import json
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+import typer
+from sqlalchemy.exc import OperationalError
+
+from bot import cli
+from bot.playground.client import Playground
+from inference import models
+from tests.modelserver import MODEL, ModelServer
+from tests.processes import run, started
+
+AIRING = "도배 후 환기는 어떻게 하나요?"
+
+needs_model = pytest.mark.skipif(
+    not models.load_manifest()[models.DEMO_MODEL].is_fetched(),
+    reason="the model is not fetched: deepbot models fetch",
+)
+
+
+def one_line(errors: str) -> str:
+    (line,) = errors.strip().splitlines()
+    assert line.startswith("deepbot: ")
+    return line
+
+
+async def test_ask_prints_the_answer_and_its_sources(tmp_path: Path) -> None:
+    code, output, errors = await run("ask", AIRING, cwd=tmp_path, MODEL_URL="http://127.0.0.1:9/v1")
+    assert (code, errors) == (0, "")
+    assert "맞바람" in output
+    assert "(DB_093, " in output
+
+
+async def test_ask_json_has_every_promised_key(tmp_path: Path, model: ModelServer) -> None:
+    model.reply = lambda _: "처음 2~3일은 창문을 조금만 열어 은은하게 환기하세요."
+    code, output, _ = await run(
+        *("ask", "--json", AIRING), cwd=tmp_path, MODEL_URL=model.url, MODEL_NAME=MODEL
+    )
+    answer = json.loads(output)
+    assert code == 0
+    assert answer["answer"] == model.reply("")
+    assert answer["model"] == MODEL
+    assert answer["sources"][0].keys() == {"id", "question", "score"}
+    assert answer["sources"][0]["id"] == "DB_093"
+    assert 0.85 < answer["confidence"] <= 1
+    assert 0 < answer["first_token_s"] <= answer["total_s"]
+
+
+@pytest.mark.parametrize("question", ["", "  \n", "가" * 1001])
+async def test_ask_refuses_nothing_and_too_much(question: str, tmp_path: Path) -> None:
+    code, output, errors = await run("ask", question, cwd=tmp_path)
+    assert (code, output) == (2, "")
+    assert "질문이" in one_line(errors)
+
+
+@pytest.mark.parametrize("policy", ["model", "careful"])
+async def test_ask_without_model_and_without_a_find_exits_with_3(
+    policy: str, tmp_path: Path
+) -> None:
+    code, output, errors = await run(
+        *("ask", "--json", "양자역학의 해석들을 비교해 줘"),
+        cwd=tmp_path,
+        MODEL_URL="http://127.0.0.1:9/v1",
+        ANSWER_POLICY=policy,
+    )
+    assert (code, errors) == (3, "")
+    assert json.loads(output)["sources"] == []
+
+
+@pytest.mark.model
+@needs_model
+async def test_ask_with_the_embedded_model_answers_from_what_was_found(tmp_path: Path) -> None:
+    code, output, _ = await run(
+        *("ask", "--json", "벽지 안에 공기가 들어가서 볼록해졌는데 없앨 수 있어요?"), cwd=tmp_path
+    )
+    answer = json.loads(output)
+    assert code == 0
+    assert answer["model"] == "qwen2.5-coder-0.5b-instruct-q4_k_m"
+    assert answer["way"] in {"model", "fallback"}
+    assert answer["sources"][0]["id"] == "DB_064"
+
+
+async def test_a_knowledge_file_that_is_none_is_named(tmp_path: Path) -> None:
+    code, _, errors = await run(
+        "ask", AIRING, cwd=tmp_path, MODEL_URL="http://127.0.0.1:9/v1", KNOWLEDGE="none.csv"
+    )
+    assert code == 1
+    assert "none.csv" in one_line(errors)
+
+
+async def test_bot_without_a_token_says_so(tmp_path: Path, model: ModelServer) -> None:
+    code, _, errors = await run("bot", cwd=tmp_path, MODEL_URL=model.url)
+    assert code == 1
+    assert "TELEGRAM_TOKEN" in one_line(errors)
+
+
+async def test_a_database_out_of_reach_is_one_line(tmp_path: Path, model: ModelServer) -> None:
+    code, _, errors = await run(
+        "bot",
+        cwd=tmp_path,
+        MODEL_URL=model.url,
+        DATABASE_URL="postgresql://me:hunter2@127.0.0.1:9/x",
+    )
+    assert code == 1
+    assert "데이터베이스" in one_line(errors)
+    assert "hunter2" not in errors
+
+
+async def test_migrations_run_from_the_command_line(tmp_path: Path) -> None:
+    for arguments in (("db", "upgrade"), ("db", "downgrade", "base"), ("db", "upgrade")):
+        assert (await run(*arguments, cwd=tmp_path))[0] == 0
+    code, _, errors = await run("db", "downgrade", "nonsense", cwd=tmp_path)
+    assert code == 2
+    assert "판" in one_line(errors)
+
+
+async def test_help_names_every_command(tmp_path: Path) -> None:
+    code, output, _ = await run("--help", cwd=tmp_path)
+    assert code == 0
+    assert all(name in output for name in ("demo", "bot", "ask", "settings", "models", "db"))
+
+
+async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServer) -> None:
+    options = ("demo", "--port", "0")
+    async with started(
+        *options, cwd=tmp_path, MODEL_URL=model.url, ANSWER_POLICY="careful"
+    ) as demo:
+        assert demo.stdout
+        url = (await demo.stdout.readline()).decode().split()[-3]
+        assert url.startswith("http://127.0.0.1:")
+        async with Playground(url) as playground, aiohttp.ClientSession() as session:
+            async with session.get(f"{url}/healthz") as response:
+                assert response.status == 200
+            customer = playground.customer(1)
+            await customer.send(AIRING)
+            (answer,) = await customer.wait_for(1)
+            assert "맞바람" in answer.text
+
+            port = url.rpartition(":")[2]
+            code, _, errors = await run(
+                "demo", "--port", port, "--folder", "other", cwd=tmp_path, MODEL_URL=model.url
+            )
+            assert code == 1
+            assert f"{port}번 포트" in one_line(errors)
+        demo.send_signal(signal.SIGINT)
+        async with asyncio.timeout(10):
+            _, log = await demo.communicate()
+        assert demo.returncode == 0
+        assert b"Traceback" not in log
+
+    async with started(
+        *options, cwd=tmp_path, MODEL_URL=model.url, ANSWER_POLICY="careful"
+    ) as again:
+        assert again.stdout
+        url = (await again.stdout.readline()).decode().split()[-3]
+        async with Playground(url) as playground:
+            customer = playground.customer(1)
+            assert len(await customer.messages()) == 2  # the history is still there
+            sent = await customer.send(AIRING)
+            await customer.wait_for(1, after=sent.id)
+
+
+async def test_health_waits_for_the_bot(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with (
+        started(
+            "demo", "--port", str(port), cwd=tmp_path, MODEL_URL="http://127.0.0.1:9/v1"
+        ) as demo,
+        aiohttp.ClientSession() as session,
+    ):
+        seen: list[int] = []
+        async with asyncio.timeout(30):
+            while 200 not in seen:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(f"http://127.0.0.1:{port}/healthz") as response:
+                        seen.append(response.status)
+        assert seen[0] == 503
+        assert demo.returncode is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OperationalError("INSERT", {}, Exception("database or disk is full")),
+    ],
+)
+def test_a_full_disk_is_one_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as ended:
+        cli._run(work())
+    assert ended.value.exit_code == 1
+    assert "디스크가 가득" in one_line(capsys.readouterr().err)
