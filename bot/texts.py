@@ -50,8 +50,8 @@ NO_SOURCES = "이 답변에는 자료 출처가 없어요."
 
 BUTTON_ESTIMATE = "견적 확인하기"
 BUTTON_CONSULT = "상담하기"
-BUTTON_UP = "👍"
-BUTTON_DOWN = "👎"
+BUTTON_UP = "👍 좋아요"
+BUTTON_DOWN = "👎 아쉬워요"
 BUTTON_SOURCES = "출처"
 BUTTON_STOP = "⏹ 멈추기"
 

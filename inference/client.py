@@ -151,7 +151,7 @@ class ModelClient:
             raise ModelError(Failure.BROKEN, type(error).__name__) from error
         finally:
             if response is not None:
-                pass
+                response.close()  # mid-stream this hangs up, and the server stops generating
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:

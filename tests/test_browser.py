@@ -88,7 +88,7 @@ async def test_start_ask_see_it_grow_rate_look_at_sources_reload(
 
         await answer.get_by_test_id("inline-button").filter(has_text="👍").click()
         await expect(page.get_by_test_id("toast")).to_contain_text("고마워요")
-        await expect(answer.get_by_test_id("inline-button").first).to_have_text("👍 ✓")
+        await expect(answer.get_by_test_id("inline-button").first).to_have_text("👍 좋아요 ✓")
         await answer.get_by_test_id("inline-button").filter(has_text="출처").click()
         await expect(bot_messages(page).nth(3)).to_contain_text("DB_001")
 
