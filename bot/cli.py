@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -37,11 +38,12 @@ FAILED, BAD_INPUT, NO_ANSWER = 1, 2, 3
 DEMO_PORT = 8765
 
 
+Port = Annotated[int, typer.Option(help="페이지를 열 포트", min=0, max=65535)]
+Folder = Annotated[Path, typer.Option(help="대화를 남겨 둘 폴더")]
+
+
 @app.command()
-def demo(
-    port: Annotated[int, typer.Option(help="페이지를 열 포트", min=0, max=65535)] = DEMO_PORT,
-    folder: Annotated[Path, typer.Option(help="대화를 남겨 둘 폴더")] = Path("var/demo"),
-) -> None:
+def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
     """토큰 없이 이 컴퓨터에서 딥봇과 대화합니다."""
     from bot.demo import run_demo
 
@@ -50,11 +52,22 @@ def demo(
         url = SecretStr(f"sqlite:///{folder / 'deepbot.db'}")
         settings = settings.model_copy(update={"database_url": url})
     logs.configure(settings.log_format)
-    folder.mkdir(parents=True, exist_ok=True)
 
     async def run() -> None:
-        stop = _stop_event()
-        await run_demo(settings, port=port, folder=folder, stop=stop, say=_say)
+        await run_demo(settings, port=port, folder=folder, stop=_stop_event(), say=_say)
+
+    _run(run())
+
+
+@app.command()
+def playground(port: Port = DEMO_PORT, folder: Folder = Path("var/playground")) -> None:
+    """놀이터(로컬 Bot API 서버와 대화 페이지)만 엽니다. 봇은 따로 실행합니다."""
+    from bot.demo import run_playground
+
+    logs.configure(_settings().log_format)
+
+    async def run() -> None:
+        await run_playground(port=port, folder=folder, stop=_stop_event(), say=_say)
 
     _run(run())
 
@@ -244,14 +257,19 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         _fail(str(error), FAILED)
     except (ArgumentError, CommandError):
         _fail("DATABASE_URL 또는 판 이름이 잘못됐어요.", BAD_INPUT)
-    except (DBAPIError, OSError) as error:
-        if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
-            _fail("디스크가 가득 찼어요. 자리를 비우고 다시 시작해 주세요.", FAILED)
-        if isinstance(error, DBAPIError) or "connect" in str(error).lower():
-            _fail("데이터베이스를 쓸 수 없어요. DATABASE_URL과 권한을 확인해 주세요.", FAILED)
-        raise
+    except (DBAPIError, sqlite3.Error, OSError) as error:
+        _fail(_explain(error), FAILED)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _explain(error: Exception) -> str:
+    """Return what an operator can do about a failing database, disk or connection."""
+    if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
+        return "디스크가 가득 찼어요. 자리를 비우고 다시 시작해 주세요."
+    if isinstance(error, OSError) and error.filename:
+        return f"파일을 쓸 수 없어요: {error.filename} ({error.strerror})"
+    return "데이터베이스를 쓸 수 없어요. 주소와 권한을 확인해 주세요."
 
 
 def _say(line: str) -> None:

@@ -22,7 +22,8 @@ log = structlog.get_logger()
 # Chosen on tests/data/questions.csv, which tests/test_retrieval.py holds them to.
 FOUND = 0.35
 CLEAR = 0.85
-_HITS = 2  # entries a model is given: a small one mixes more of them up, and reads them slowly
+# Entries that a model is given: a small one mixes more of them up, and reads them slowly.
+_HITS: dict[AnswerPolicy, int] = {"careful": 2, "model": 4}
 
 _GREETING = re.compile(
     r"(안녕(하세요|하십니까)?|하이|반가워요?|반갑습니다|ㅎㅇ|hello|hi)[\s!.~^ㅎ]*"
@@ -82,7 +83,7 @@ class Consultant:
             return
         hits = await asyncio.to_thread(self._retriever.search, question)
         confidence = hits[0].confidence
-        hits = [hit for hit in hits if hit.confidence >= FOUND][:_HITS]
+        hits = [hit for hit in hits if hit.confidence >= FOUND][: _HITS[self._policy]]
         if self._policy == "careful" and confidence >= CLEAR:
             text = hits[0].entry.answers[0]
             first = check.split_sentences(text)[0]

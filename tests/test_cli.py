@@ -6,6 +6,7 @@ import errno
 import json
 import signal
 import socket
+import sqlite3
 from pathlib import Path
 
 import aiohttp
@@ -115,6 +116,13 @@ async def test_a_database_out_of_reach_is_one_line(tmp_path: Path, model: ModelS
     assert "hunter2" not in errors
 
 
+async def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = await run("demo", "--folder", "file/demo", cwd=tmp_path)
+    assert code == 1
+    assert "file" in one_line(errors)
+
+
 async def test_migrations_run_from_the_command_line(tmp_path: Path) -> None:
     for arguments in (("db", "upgrade"), ("db", "downgrade", "base"), ("db", "upgrade")):
         assert (await run(*arguments, cwd=tmp_path))[0] == 0
@@ -126,7 +134,9 @@ async def test_migrations_run_from_the_command_line(tmp_path: Path) -> None:
 async def test_help_names_every_command(tmp_path: Path) -> None:
     code, output, _ = await run("--help", cwd=tmp_path)
     assert code == 0
-    assert all(name in output for name in ("demo", "bot", "ask", "settings", "models", "db"))
+    assert all(
+        name in output for name in ("demo", "playground", "bot", "ask", "settings", "models", "db")
+    )
 
 
 async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServer) -> None:
@@ -169,6 +179,22 @@ async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServ
             await customer.wait_for(1, after=sent.id)
 
 
+async def test_the_playground_alone_serves_a_bot_of_another_process(
+    tmp_path: Path, model: ModelServer
+) -> None:
+    async with started("playground", "--port", "0", cwd=tmp_path) as telegram:
+        assert telegram.stdout
+        url = (await telegram.stdout.readline()).decode().split()[-3]
+        words = (await telegram.stdout.readline()).decode().split()
+        printed = dict(word.split("=", 1) for word in words if "=" in word)
+        printed |= {"MODEL_URL": model.url, "ANSWER_POLICY": "careful"}
+        async with started("bot", cwd=tmp_path, **printed), Playground(url) as playground:
+            customer = playground.customer(5)
+            await customer.send(AIRING)
+            (answer,) = await customer.wait_for(1, timeout=20)
+            assert "맞바람" in answer.text
+
+
 async def test_health_waits_for_the_bot(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -193,6 +219,7 @@ async def test_health_waits_for_the_bot(tmp_path: Path) -> None:
     [
         OSError(errno.ENOSPC, "No space left on device"),
         OperationalError("INSERT", {}, Exception("database or disk is full")),
+        sqlite3.OperationalError("database or disk is full"),
     ],
 )
 def test_a_full_disk_is_one_sentence(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:

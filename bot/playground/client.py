@@ -1,6 +1,6 @@
 """A client of the customers' API, for tests and benchmarks.
 
-async with Playground("http://127.0.0.1:8081") as playground:
+async with Playground("http://127.0.0.1:8765") as playground:
     customer = playground.customer(1001)
     asked = await customer.send("안녕하세요")
     (answer,) = await customer.wait_for(1, after=asked.id)
