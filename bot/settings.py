@@ -14,12 +14,7 @@ AnswerPolicy = Literal["careful", "model"]
 class Settings(BaseSettings):
     """Every setting; `.env.example` says the same with examples."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8-sig",  # Windows' editor may put a mark at the start
-        extra="ignore",
-        env_ignore_empty=True,
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
     telegram_token: SecretStr = Field(
         default=SecretStr(""), description="텔레그램 봇 토큰 (@BotFather)"

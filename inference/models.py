@@ -163,14 +163,13 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
 
 
 def _download_from_hub(model: Model, partial: Path, say: Say) -> None:
-    from httpx import HTTPError
     from huggingface_hub import hf_hub_download
 
     say(f"{model.title}: {model.hub.repository}")
     folder = partial.parent / ".hub"
     try:
         downloaded = hf_hub_download(model.hub.repository, model.hub.file, local_dir=folder)
-    except (HTTPError, OSError) as error:
+    except Exception as error:  # its HTTP library's own errors pass through it
         msg = "모델 허브에 닿지 못했어요."
         raise FetchError(msg) from error
     Path(downloaded).replace(partial)

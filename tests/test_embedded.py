@@ -76,11 +76,11 @@ def is_running(pid: int) -> bool:
     """Return whether the process runs; an ended one that nobody has waited for does not."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        if sys.platform != "linux":
+            return True
+        return read_process(pid, "stat").rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
         return False
-    if sys.platform != "linux":
-        return True
-    return read_process(pid, "stat").rpartition(")")[2].split()[0] != "Z"
 
 
 def read_process(pid: int | None, name: str) -> str:
