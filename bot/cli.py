@@ -223,6 +223,8 @@ def _settings() -> Settings:
             for e in error.errors()
         )
         _fail(f"설정이 잘못됐어요. {wrong}", BAD_INPUT)
+    except UnicodeDecodeError:
+        _fail(".env 파일을 읽을 수 없어요. UTF-8로 저장해 주세요.", BAD_INPUT)
 
 
 def _hide(name: str, secret: str) -> str:
@@ -230,8 +232,13 @@ def _hide(name: str, secret: str) -> str:
     if name != "database_url":
         return "********" if secret else ""
     from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
 
-    return make_url(secret).render_as_string(hide_password=True)
+    try:
+        # The query may hold a password too.
+        return make_url(secret).set(query={}).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "********"
 
 
 def _stop_event() -> asyncio.Event:

@@ -119,7 +119,9 @@ class Consultant:
             past if self._policy == "model" else (),
             context_tokens=self._context_tokens,
         )
-        known = [text for entry in entries for text in (*entry.questions, *entry.answers)]
+        # The entries' questions are context, as the customer's is: an echo of one is no answer.
+        asked = "\n".join([question, *(q for entry in entries for q in entry.questions)])
+        known = [text for entry in entries for text in entry.answers]
         written, usage, problem = "", None, None
         try:
             stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
@@ -129,14 +131,14 @@ class Consultant:
                         usage = part
                         continue
                     written += part
-                    visible, problem = self._review(written, question, known)
+                    visible, problem = self._review(written, asked, known)
                     if problem:
                         break
                     if visible:
                         clock.mark_first()
                         yield visible
             if not problem and self._check_answers:
-                problem = check.find_problem(written, question, known)
+                problem = check.find_problem(written, asked, known)
             error = f"check_{problem}" if problem else None
         except ModelError as failure:
             log.warning("model_failed", failure=failure.failure)
@@ -150,7 +152,7 @@ class Consultant:
         yield clock.stamp(_fall_back(hits, confidence, usage, error or check.Problem.EMPTY))
 
     def _review(
-        self, written: str, question: str, known: list[str]
+        self, written: str, asked: str, known: list[str]
     ) -> tuple[str, check.Problem | None]:
         """Return what of an unfinished answer may be shown, and what is wrong with it.
 
@@ -161,7 +163,7 @@ class Consultant:
         whole = check.whole_sentences(written)
         if not whole:
             return "", None
-        return whole, check.find_problem(whole, question, known)
+        return whole, check.find_problem(whole, asked, known)
 
 
 class _Clock:

@@ -57,14 +57,17 @@ class Settings(BaseSettings):
 
     @field_validator("telegram_api_url", "model_url")
     @classmethod
-    def _strip_slash(cls, value: str) -> str:
+    def _check_address(cls, value: str) -> str:
         try:
-            scheme = urlsplit(value).scheme
+            parts = urlsplit(value)
         except ValueError:  # its text holds the value
-            scheme = "none"
-        if value and scheme not in {"http", "https"}:
+            parts = urlsplit("")
+        if value and parts.scheme not in {"http", "https"}:
             msg = "http:// 또는 https:// 주소여야 해요"
             raise ValueError(msg) from None
+        if parts.username or parts.password:
+            msg = "주소에 비밀번호를 넣지 말고 키는 따로 설정해 주세요"
+            raise ValueError(msg)
         return value.rstrip("/")
 
     @model_validator(mode="after")

@@ -9,14 +9,22 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_PRICE = re.compile(r"\d[\d,.]*\s*(?:만|천|백)*\s*원")
+_PRICE = re.compile(
+    r"\d[\d,.]*\s*(?:만|천|백)*\s*원|[일이삼사오육칠팔구십백천만]{2,}\s*원|할인|\d+\s*%\s*(?:싸|저렴)"
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _NEGATION = re.compile(
     r"지\s*(?:않|말|마|못)|안\s*(?:돼|되|됩|좋)|(?:^|\s)(?:안|못)\s|없|금지|금물|피하|피해|아니|아닙|삼가"
 )
+# What is said not to be done: the last syllables of the verb before "지 마/않/못" or "면 안 되".
+_NEGATED_VERB = re.compile(
+    r"([가-힣]+)지\s*(?:않|말|마|못)|([가-힣]+?)(?:면|서는|선)\s*안\s*(?:되|돼|된|됩)"
+)
 # Kana, Chinese, Cyrillic, Arabic and Thai letters, and what is left of a broken character.
 _FOREIGN = re.compile(r"[\ufffd\u3040-\u30ff\u3400-\u9fff\u0400-\u04ff\u0600-\u06ff\u0e00-\u0e7f]")
 _LATIN = re.compile(r"[A-Za-z]{2,}")
+_HANGUL = re.compile(r"[가-힣]")
+_LETTER = re.compile(r"[^\W\d_]")
 _NOT_WORD = re.compile(r"[^0-9a-z가-힣]+")
 
 # Named materials and agents: an answer that brings in another one is wrong, however fluent.
@@ -59,13 +67,14 @@ def find_problem(answer: str, question: str, sources: Sequence[str]) -> Problem 
     """Return the first problem of `answer`, or None; without sources only what needs none."""
     if not answer.strip():
         return Problem.EMPTY
-    known = "\n".join([question, *sources])
-    if set(_prices(answer)) - set(_prices(known)):
+    # A customer's own figure is no source: "10만 원에 해 주세요" must not come back as a promise.
+    if set(_prices(answer)) - set(_prices("\n".join(sources))):
         return Problem.PRICE
-    if _FOREIGN.search(answer):
+    if _FOREIGN.search(answer) or 2 * len(_HANGUL.findall(answer)) < len(_LETTER.findall(answer)):
         return Problem.LANGUAGE
     if _repeats(answer):
         return Problem.REPETITION
+    known = "\n".join([question, *sources])
     return _find_disagreement(answer, known, sources) if sources else None
 
 
@@ -78,6 +87,8 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
         return Problem.LANGUAGE
     if any(material in answer and material not in known for material in MATERIALS):
         return Problem.MATERIAL
+    if _turns_a_negation(answer, "\n".join(sources)):
+        return Problem.NEGATION
     held = _bigrams("\n".join(sources))
     said = [sentence for source in sources for sentence in split_sentences(source)]
     for sentence in split_sentences(answer):
@@ -94,6 +105,23 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
 
 def _prices(text: str) -> list[str]:
     return [re.sub(r"\s", "", price) for price in _PRICE.findall(text)]
+
+
+def _turns_a_negation(answer: str, source: str) -> bool:
+    """Return whether a verb is negated in one of the two and only affirmed in the other."""
+    said, known = _negated_verbs(answer), _negated_verbs(source)
+    if said - known:
+        return True
+    return any(
+        len(verb) > 1
+        and verb in _NEGATED_VERB.sub("", answer)
+        and verb not in _NEGATED_VERB.sub("", source)
+        for verb in known
+    )
+
+
+def _negated_verbs(text: str) -> set[str]:
+    return {(a or b)[-2:] for a, b in _NEGATED_VERB.findall(text)}
 
 
 def _is_negated(sentence: str) -> bool:

@@ -75,9 +75,10 @@ class ModelClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # No limit on connections: the bot bounds its turns, the server its queue.
+        # No limit on connections: the bot bounds its turns, the server its queue. None is kept:
+        # beside an answer's length a new one costs nothing, and a kept one may have been closed.
         self._session = aiohttp.ClientSession(
-            headers=self._headers, connector=aiohttp.TCPConnector(limit=0)
+            headers=self._headers, connector=aiohttp.TCPConnector(limit=0, force_close=True)
         )
         return self
 

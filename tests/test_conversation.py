@@ -73,7 +73,9 @@ async def test_thumbs_are_stored_shown_and_changed(database_url: str, model: Mod
                 break
         await events.aclose()
         await customer.press_text("👎")
-        await customer.wait_for(lambda seen: any("👎 아쉬워요 ✓" in str(m.button_rows) for m in seen))
+        await customer.wait_for(
+            lambda seen: any("👎 아쉬워요 ✓" in str(m.button_rows) for m in seen)
+        )
         assert [row.value for row in await shop.rows(select(Feedback))] == [-1]
 
 

@@ -149,7 +149,9 @@ def test_the_command_shows_settings_but_no_secret(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TELEGRAM_TOKEN", TOKEN)
     monkeypatch.setenv("MODEL_API_KEY", SECRET)
     monkeypatch.setenv("MODEL_URL", "http://gpu:8000/v1")
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://deepbot:{SECRET}@db.example.com/deepbot")
+    monkeypatch.setenv(
+        "DATABASE_URL", f"postgresql://deepbot:{SECRET}@db.example.com/deepbot?password={SECRET}"
+    )
     result = CliRunner().invoke(app, ["settings"])
     assert result.exit_code == 0
     assert SECRET not in result.output
