@@ -32,17 +32,18 @@ format: $(INSTALLED) ## 코드 모양 맞추기
 lock: ## 지금 .venv의 판을 constraints.txt에 적기
 	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
-clean: ## .venv와 데모의 대화를 지우기
-	rm -rf $(VENV) var
+clean: ## .venv와 데모의 대화를 지우기 (가게의 데이터는 두고)
+	rm -rf $(VENV) var/demo var/playground
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "딥봇에는 Python 3.11 이상이 필요해요. 다른 Python은 PYTHON=경로로 알려 주세요." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	  { echo "가상 환경을 만들지 못했어요. Python의 venv 모듈과 디스크 공간을 확인해 주세요." >&2; exit 1; }
+	  { rm -rf $(VENV); echo "가상 환경을 만들지 못했어요. Python의 venv 모듈과 디스크 공간을 확인해 주세요." >&2; exit 1; }
+	@rm -f $(VENV)/pip.log
 	@$(BIN)/python -m pip install --disable-pip-version-check --log $(VENV)/pip.log \
 	    --constraint constraints.txt --editable '.[dev]' || \
-	  { if grep -q "No space left" $(VENV)/pip.log; \
+	  { if grep -qs "No space left" $(VENV)/pip.log; \
 	    then echo "디스크가 가득 차서 설치하지 못했어요." >&2; \
 	    else echo "패키지를 설치하지 못했어요. 패키지 저장소에 연결되는지 확인해 주세요 (자세한 기록: $(VENV)/pip.log)." >&2; fi; exit 1; }
 	@touch $@

@@ -1,15 +1,15 @@
 """Wires the parts: the model's side, one python-telegram-bot Application, polling, recovery."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import platformdirs
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from telegram import Bot, BotCommand, Update
 from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 BotApplication = Application[Any, Any, Any, Any, Any, Any]
 
 _POLL_S = 30
+_READ_S = 30.0  # a message whose answer is waited for too shortly would be sent twice
 _LONGEST_PAUSE_S = 30.0
 _GRACE_S = 3.0  # for running answers when the process is asked to end
 
@@ -113,19 +114,25 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
 def build_application(settings: Settings) -> BotApplication:
     """Return the Application; our own polling feeds it, since it must store first."""
     api = settings.telegram_api_url
-    # A proxy of the environment is for the outside world, not for this machine's own servers.
-    options = {"trust_env": not is_loopback(urlsplit(api).hostname or "")}
     return (
         ApplicationBuilder()
         .token(settings.telegram_token.get_secret_value())
         .base_url(f"{api}/bot")
         .base_file_url(f"{api}/file/bot")
-        .request(HTTPXRequest(connection_pool_size=256, httpx_kwargs=options))
-        .get_updates_request(HTTPXRequest(connection_pool_size=1, httpx_kwargs=options))
+        .request(_build_request(api, connections=256))
         .concurrent_updates(ChatOrder())
         .updater(None)
         .job_queue(None)
         .build()
+    )
+
+
+def _build_request(api: str, connections: int) -> HTTPXRequest:
+    return HTTPXRequest(
+        connection_pool_size=connections,
+        read_timeout=_READ_S,
+        # A proxy of the environment is for the outside world, not for this machine's own servers.
+        httpx_kwargs={"trust_env": not is_loopback(urlsplit(api).hostname or "")},
     )
 
 
@@ -148,7 +155,8 @@ async def running_bot(
     application.add_handler(TypeHandler(queries.Turn, run_turn))
     await application.start()
     await _resume(application, sessions)
-    polling = asyncio.create_task(_poll(application, sessions))
+    request = _build_request(settings.telegram_api_url, connections=1)
+    polling = asyncio.create_task(_poll(application, sessions, request))
     log.info("bot_started", bot=application.bot.username)
     try:
         yield application
@@ -156,6 +164,7 @@ async def running_bot(
         polling.cancel()
         with suppress(asyncio.CancelledError):
             await polling
+        await request.shutdown()
         if isinstance(order := application.update_processor, ChatOrder):
             await order.park(_GRACE_S)
         await application.stop()
@@ -169,18 +178,18 @@ async def _initialize(application: BotApplication) -> None:
     while True:
         try:
             await application.initialize()
-            await application.bot.set_my_commands(
-                [BotCommand(name, text) for name, text in texts.COMMANDS.items()]
-            )
+            break
         except InvalidToken as error:
             msg = "텔레그램이 TELEGRAM_TOKEN을 받아들이지 않아요. 토큰을 다시 확인해 주세요."
             raise OperatorError(msg) from error
-        except NetworkError as error:
+        except (NetworkError, RetryAfter) as error:
             log.warning("telegram_unreachable", error=type(error).__name__, retry_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
-        else:
-            return
+    with suppress(TelegramError):  # only the menu hangs on it
+        await application.bot.set_my_commands(
+            [BotCommand(name, text) for name, text in texts.COMMANDS.items()]
+        )
 
 
 async def _resume(application: BotApplication, sessions: Sessions) -> None:
@@ -192,43 +201,45 @@ async def _resume(application: BotApplication, sessions: Sessions) -> None:
         application.update_queue.put_nowait(turn)
 
 
-async def _poll(application: BotApplication, sessions: Sessions) -> None:
+async def _poll(application: BotApplication, sessions: Sessions, request: HTTPXRequest) -> None:
     """Fetch updates for ever. A batch is stored before the next call tells Telegram so."""
-    offset: int | None = None
+    bot = application.bot
+    query = {"timeout": _POLL_S, "allowed_updates": json.dumps(updates.ALLOWED_UPDATES)}
     pause = 1.0
     while True:
         try:
-            batch = await application.bot.get_updates(
-                offset, timeout=_POLL_S, allowed_updates=updates.ALLOWED_UPDATES
+            # Not `bot.get_updates`: there one update that it cannot parse fails the whole batch,
+            # and the batch goes to the log.
+            batch: Any = await request.post(
+                f"{bot.base_url}/getUpdates?{urlencode(query)}", read_timeout=_POLL_S + _READ_S
             )
-            for turn in await _store(application.bot, sessions, batch):
+            for turn in await _store(bot, sessions, batch):
                 application.update_queue.put_nowait(turn)
             if batch:
-                offset = batch[-1].update_id + 1
+                query["offset"] = batch[-1]["update_id"] + 1
             pause = 1.0
-        except RetryAfter as error:
-            await asyncio.sleep(error.retry_after.total_seconds())  # type: ignore[union-attr]
-        except (TelegramError, SQLAlchemyError, OSError) as error:
+        except Exception as error:
             # Nothing is lost: what is not stored is not acknowledged, so it comes again.
             log.warning("polling_failed", error=type(error).__name__, retry_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-async def _store(bot: Bot, sessions: Sessions, batch: tuple[Update, ...]) -> list[queries.Turn]:
+async def _store(bot: Bot, sessions: Sessions, batch: Any) -> list[queries.Turn]:  # noqa: ANN401
+    """Store a batch of raw updates in one transaction and return the turns it brings."""
     async with sessions.begin() as session:
         stored = [
             await queries.store(session, incoming)
-            for update in batch
-            if (incoming := _read(bot, update))
+            for body in batch
+            if (incoming := _read(bot, body))
         ]
     return [turn for turn in stored if turn]
 
 
-def _read(bot: Bot, update: Update) -> queries.Incoming | None:
+def _read(bot: Bot, body: dict[str, Any]) -> queries.Incoming | None:
     """Read one update; one that cannot be read must not hold up those behind it."""
     try:
-        return updates.read(update, bot.id, bot.username)
-    except Exception:
-        log.exception("update_unreadable", update_id=update.update_id)
+        return updates.read(Update.de_json(body, bot), bot.id, bot.username)
+    except Exception as error:  # whatever the library raises on what it does not know
+        log.warning("update_unreadable", error=type(error).__name__)
         return None

@@ -53,10 +53,7 @@ def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
         settings = settings.model_copy(update={"database_url": url})
     logs.configure(settings.log_format)
 
-    async def run() -> None:
-        await run_demo(settings, port=port, folder=folder, stop=_stop_event(), say=_say)
-
-    _run(run())
+    _serve(run_demo(settings, port=port, folder=folder, say=_say))
 
 
 @app.command()
@@ -66,10 +63,7 @@ def playground(port: Port = DEMO_PORT, folder: Folder = Path("var/playground")) 
 
     logs.configure(_settings().log_format)
 
-    async def run() -> None:
-        await run_playground(port=port, folder=folder, stop=_stop_event(), say=_say)
-
-    _run(run())
+    _serve(run_playground(port=port, folder=folder, say=_say))
 
 
 @app.command()
@@ -81,15 +75,14 @@ def bot() -> None:
     logs.configure(settings.log_format)
 
     async def run() -> None:
-        stop = _stop_event()
         async with (
             open_database(settings) as engine,
             open_consultant(settings) as consultant,
             running_bot(settings, engine, consultant),
         ):
-            await stop.wait()
+            await asyncio.Event().wait()
 
-    _run(run())
+    _serve(run())
 
 
 @app.command()
@@ -102,8 +95,11 @@ def ask(
     종료 코드: 0 답함, 2 비었거나 너무 긴 질문, 3 모델에 닿지 못했고 찾은 자료도 없음.
     """
     from inference.prompts import MAX_QUESTION_CHARS
+    from inference.retrieval import normalize
 
-    if not question.strip():
+    if question.encode(errors="ignore").decode() != question:
+        _fail("질문의 글자를 읽을 수 없어요. UTF-8로 보내 주세요.", BAD_INPUT)
+    if not normalize(question):
         _fail("질문이 비어 있어요.", BAD_INPUT)
     if len(question) > MAX_QUESTION_CHARS:
         _fail(f"질문이 너무 길어요. {MAX_QUESTION_CHARS:,}자 안으로 줄여 주세요.", BAD_INPUT)
@@ -232,22 +228,22 @@ def _hide(name: str, secret: str) -> str:
     if name != "database_url":
         return "********" if secret else ""
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
 
-    try:
-        # The query may hold a password too.
-        return make_url(secret).set(query={}).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "********"
+    # The query may hold a password too.
+    return make_url(secret).set(query={}).render_as_string(hide_password=True)
 
 
-def _stop_event() -> asyncio.Event:
-    """Return an event that Ctrl-C or a TERM signal sets."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows raises KeyboardInterrupt
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+def _serve(work: Coroutine[Any, Any, None]) -> None:
+    """Run a service until Ctrl-C or a TERM signal cancels it, at whatever point it is."""
+
+    async def until_told() -> None:
+        task = asyncio.current_task()
+        with contextlib.suppress(NotImplementedError):  # Windows has Ctrl-C only
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # type: ignore[union-attr]
+        await work
+
+    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+        _run(until_told())
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -266,16 +262,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         _fail("DATABASE_URL 또는 판 이름이 잘못됐어요.", BAD_INPUT)
     except (DBAPIError, sqlite3.Error, OSError) as error:
         _fail(_explain(error), FAILED)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _explain(error: Exception) -> str:
     """Return what an operator can do about a failing database, disk or connection."""
     if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
         return "디스크가 가득 찼어요. 자리를 비우고 다시 시작해 주세요."
-    if isinstance(error, OSError) and error.filename:
-        return f"파일을 쓸 수 없어요: {error.filename} ({error.strerror})"
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+        return f"파일을 쓸 수 없어요: {error.filename or ''} ({error.strerror or error})"
     return "데이터베이스를 쓸 수 없어요. 주소와 권한을 확인해 주세요."
 
 

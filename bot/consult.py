@@ -13,7 +13,7 @@ from bot import texts
 from bot.settings import AnswerPolicy
 from db.models import Way
 from inference import check, prompts
-from inference.client import ModelClient, ModelError, Usage
+from inference.client import Failure, ModelClient, ModelError, Usage
 from inference.retrieval import Hit, Retriever
 
 log = structlog.get_logger()
@@ -74,134 +74,170 @@ class Consultant:
         self._context_tokens = context_tokens
 
     async def answer(
-        self, question: str, past: Sequence[prompts.PastExchange] = ()
-    ) -> AsyncGenerator[str | Consultation]:
-        """Yield the whole visible text each time it grows, then the `Consultation`."""
-        clock = _Clock()
-        if small := _smalltalk(question):
-            yield Consultation(small, Way.FIXED, total_s=clock.seconds())
-            return
-        hits = await asyncio.to_thread(self._retriever.search, question)
-        confidence = hits[0].confidence
-        hits = [hit for hit in hits if hit.confidence >= FOUND][: _HITS[self._policy]]
-        if self._policy == "careful" and confidence >= CLEAR:
-            text = hits[0].entry.answers[0]
-            first = check.split_sentences(text)[0]
-            clock.mark_first()
-            yield first
-            yield clock.stamp(Consultation(text, Way.STORED, _sources(hits[:1]), confidence))
-            return
-        if self._policy == "careful" and not hits:
-            # A small model without a passage invents, so it is not asked; but whether it is
-            # there decides between "not known" and "not able to answer now".
-            away = not await self._client.ready()
-            text, way = (texts.MODEL_AWAY, Way.FAILED) if away else (texts.DECLINED, Way.DECLINED)
-            error = "unreachable" if away else None
-            yield clock.stamp(Consultation(text, way, [], confidence, error=error))
-            return
-        async with aclosing(self._ask_model(question, past, hits, confidence, clock)) as steps:
-            async for step in steps:
-                yield step
-
-    async def _ask_model(
         self,
         question: str,
-        past: Sequence[prompts.PastExchange],
-        hits: list[Hit],
-        confidence: float,
-        clock: "_Clock",
+        past: Sequence[prompts.PastExchange] = (),
+        stop: "Stop | None" = None,
     ) -> AsyncGenerator[str | Consultation]:
-        entries = [hit.entry for hit in hits]
+        """Yield the whole visible text each time it grows, then the `Consultation`.
+
+        Cancelled with `stop` called, it ends with what stands so far instead.
+        """
+        work = _Work(question)
+        try:
+            async with aclosing(self._answer(work, past)) as steps:
+                async for step in steps:
+                    yield step
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if stop is None or not stop.called or task is None:
+                raise
+            task.uncancel()
+            yield self._stopped(work)
+
+    async def _answer(
+        self, work: "_Work", past: Sequence[prompts.PastExchange]
+    ) -> AsyncGenerator[str | Consultation]:
+        if small := _smalltalk(work.question):
+            yield work.result(small, Way.FIXED)
+            return
+        await work.find(self._retriever, _HITS[self._policy])
+        if self._policy == "careful" and work.confidence >= CLEAR:
+            text = work.hits[0].entry.answers[0]
+            work.hits = work.hits[:1]
+            yield work.show(check.split_sentences(text)[0], Way.STORED)
+            yield work.result(text, Way.STORED)
+            return
+        if self._policy == "careful" and not work.hits:
+            # A small model without a passage invents, so it is not asked; but whether it is
+            # there decides between "not known" and "not able to answer now".
+            if await self._client.ready():
+                yield work.result(texts.DECLINED, Way.DECLINED)
+            else:
+                yield work.result(texts.MODEL_AWAY, Way.FAILED, Failure.UNREACHABLE)
+            return
+        async with aclosing(self._ask_model(work, past)) as visible:
+            async for text in visible:
+                yield text
+        yield self._judge(work)
+
+    async def _ask_model(
+        self, work: "_Work", past: Sequence[prompts.PastExchange]
+    ) -> AsyncGenerator[str]:
+        """Yield the visible text while the model writes; what came of it stands in `work`."""
         chat = prompts.consultation(
-            question,
-            entries,
+            work.question,
+            [hit.entry for hit in work.hits],
             # A small model takes its own earlier words for facts.
             past if self._policy == "model" else (),
             context_tokens=self._context_tokens,
         )
-        # The entries' questions are context, as the customer's is: an echo of one is no answer.
-        asked = "\n".join([question, *(q for entry in entries for q in entry.questions)])
-        known = [text for entry in entries for text in entry.answers]
-        written, usage, problem = "", None, None
+        checked_first = self._policy == "careful" and self._check_answers
         try:
             stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
             async with aclosing(stream) as parts:
                 async for part in parts:
                     if isinstance(part, Usage):
-                        usage = part
+                        work.usage = part
                         continue
-                    written += part
-                    visible, problem = self._review(written, asked, known)
-                    if problem:
-                        break
-                    if visible:
-                        clock.mark_first()
-                        yield visible
-            if not problem and self._check_answers:
-                problem = check.find_problem(written, asked, known)
-            error = f"check_{problem}" if problem else None
+                    work.written += part
+                    work.usage = work.usage or Usage(self._client.model, None, None)
+                    whole = check.whole_sentences(work.written) if checked_first else work.written
+                    if whole.strip() == work.visible:
+                        continue
+                    if checked_first and (problem := work.find_problem(whole)):
+                        work.error = f"check_{problem}"
+                        return
+                    yield work.show(whole.strip(), Way.MODEL)
         except ModelError as failure:
             log.warning("model_failed", failure=failure.failure)
-            error = failure.failure
-        usage = usage or (Usage(self._client.model, None, None) if written else None)
-        if error is None and written.strip():
-            yield clock.stamp(
-                Consultation(written.strip(), Way.MODEL, _sources(hits), confidence, usage)
-            )
-            return
-        yield clock.stamp(_fall_back(hits, confidence, usage, error or check.Problem.EMPTY))
+            work.error = failure.failure
 
-    def _review(
-        self, written: str, asked: str, known: list[str]
-    ) -> tuple[str, check.Problem | None]:
-        """Return what of an unfinished answer may be shown, and what is wrong with it.
+    def _judge(self, work: "_Work") -> Consultation:
+        """Return the model's answer if it passes, else the best there is without it."""
+        if not work.error and self._check_answers and (problem := work.find_problem(work.written)):
+            work.error = f"check_{problem}"
+        if not work.error and work.written.strip():
+            return work.result(work.written.strip(), Way.MODEL)
+        if work.hits:
+            work.hits = work.hits[:1]
+            text = texts.FALLBACK.format(answer=work.hits[0].entry.answers[0])
+            return work.result(text, Way.FALLBACK, work.error)
+        if work.written:
+            return work.result(texts.DECLINED, Way.DECLINED, work.error)
+        return work.result(texts.MODEL_AWAY, Way.FAILED, work.error or "check_empty")
 
-        The careful policy shows a sentence only once it is whole and has passed the check.
-        """
-        if self._policy == "model" or not self._check_answers:
-            return written.lstrip(), None
-        whole = check.whole_sentences(written)
-        if not whole:
-            return "", None
-        return whole, check.find_problem(whole, asked, known)
+    def _stopped(self, work: "_Work") -> Consultation:
+        """Return what was shown of a stopped answer, as far as it passes the check."""
+        shown = work.visible
+        if work.way == Way.MODEL and self._check_answers and work.find_problem(shown):
+            shown = ""
+        if not shown:
+            return replace(work.result(texts.STOPPED, Way.FIXED), stopped=True)
+        return replace(work.result(f"{shown}\n\n{texts.STOPPED}", work.way), stopped=True)
 
 
-class _Clock:
-    """Times one consultation."""
+class Stop:
+    """The customer's wish that an answer end; tells it from the process going down."""
 
     def __init__(self) -> None:
+        self.called = False
+
+
+class _Work:
+    """One consultation under way, with its clock."""
+
+    def __init__(self, question: str) -> None:
+        self.question = question
+        self.hits: list[Hit] = []
+        self.confidence = 0.0
+        self.written = ""
+        self.visible = ""
+        self.way = Way.FIXED
+        self.usage: Usage | None = None
+        self.error: str | None = None
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._first: float | None = None
+        self._first_s: float | None = None
 
-    def seconds(self) -> float:
-        return round(self._loop.time() - self._started, 4)
+    async def find(self, retriever: Retriever, limit: int) -> None:
+        """Look for entries; those that do not answer the question are left out."""
+        hits = await asyncio.to_thread(retriever.search, self.question, limit)
+        self.confidence = hits[0].confidence
+        self.hits = [hit for hit in hits if hit.confidence >= FOUND]
 
-    def mark_first(self) -> None:
-        """Note the first visible text; later calls change nothing."""
-        self._first = self._first or self.seconds()
+    def find_problem(self, text: str) -> check.Problem | None:
+        """Check `text` against what was found."""
+        # The entries' questions are context, as the customer's is: an echo of one is no answer.
+        entries = [hit.entry for hit in self.hits]
+        asked = "\n".join([self.question, *(q for entry in entries for q in entry.questions)])
+        return check.find_problem(text, asked, [a for entry in entries for a in entry.answers])
 
-    def stamp(self, consultation: Consultation) -> Consultation:
-        """Return `consultation` with its times; what was never shown growing is first seen now."""
-        now = self.seconds()
-        return replace(consultation, first_token_s=self._first or now, total_s=now)
+    def show(self, text: str, way: Way) -> str:
+        """Note the visible text, and the time of the first, and return it."""
+        self.visible, self.way = text, way
+        self._first_s = self._first_s or self._seconds()
+        return text
 
-
-def _fall_back(hits: list[Hit], confidence: float, usage: Usage | None, error: str) -> Consultation:
-    if hits:
-        text = texts.FALLBACK.format(answer=hits[0].entry.answers[0])
+    def result(self, text: str, way: Way, error: str | None = None) -> Consultation:
+        """Return the consultation with its times; what never grew is first seen now."""
+        now = self._seconds()
         return Consultation(
-            text, Way.FALLBACK, _sources(hits[:1]), confidence, usage, error=str(error)
+            text=text,
+            way=way,
+            sources=[
+                {"id": hit.entry.id, "question": hit.entry.questions[0], "score": hit.score}
+                for hit in self.hits
+            ],
+            confidence=self.confidence,
+            usage=self.usage,
+            first_token_s=self._first_s or now,
+            total_s=now,
+            error=str(error) if error else None,
         )
-    if error.startswith("check_") or error == check.Problem.EMPTY:
-        return Consultation(texts.DECLINED, Way.DECLINED, [], confidence, usage, error=str(error))
-    return Consultation(texts.MODEL_AWAY, Way.FAILED, [], confidence, usage, error=str(error))
 
-
-def _sources(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [
-        {"id": hit.entry.id, "question": hit.entry.questions[0], "score": hit.score} for hit in hits
-    ]
+    def _seconds(self) -> float:
+        return round(self._loop.time() - self._started, 4)
 
 
 def _smalltalk(question: str) -> str | None:

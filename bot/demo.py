@@ -2,8 +2,9 @@
 
 import asyncio
 import errno
+import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -13,19 +14,17 @@ from bot.playground.server import create_app, serve
 from bot.playground.store import Store
 from bot.settings import Settings
 
-_TOKEN = "1000:playground-needs-no-secret-token"  # noqa: S105 - opens the playground only
+_BOT_ID = 1000  # always the same: by it the bot knows its own messages again
 
 Say = Callable[[str], None]
 
 
-async def run_demo(
-    settings: Settings, *, port: int, folder: Path, stop: asyncio.Event, say: Say
-) -> None:
-    """Serve the demo on `port` until `stop` is set; `folder` keeps what was said."""
+async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> None:
+    """Serve the demo on `port` until cancelled; `folder` keeps what was said."""
     is_ready = asyncio.Event()
-    async with _playground(port, folder, is_ready.is_set) as url:
+    async with _playground(port, folder, is_ready.is_set) as (url, token):
         settings = settings.model_copy(
-            update={"telegram_token": SecretStr(_TOKEN), "telegram_api_url": url}
+            update={"telegram_token": SecretStr(token), "telegram_api_url": url}
         )
         async with (
             open_database(settings) as engine,
@@ -34,32 +33,37 @@ async def run_demo(
         ):
             is_ready.set()
             say(f"딥봇이 준비됐어요: {url}  (끝내기: Ctrl-C)")
-            await stop.wait()
-            is_ready.clear()
+            await asyncio.Event().wait()
 
 
-async def run_playground(*, port: int, folder: Path, stop: asyncio.Event, say: Say) -> None:
-    """Serve the playground alone until `stop` is set, for a bot in another process."""
-    async with _playground(port, folder, None) as url:
+async def run_playground(*, port: int, folder: Path, say: Say) -> None:
+    """Serve the playground alone until cancelled, for a bot in another process."""
+    async with _playground(port, folder, None) as (url, token):
         say(f"놀이터가 열렸어요: {url}  (끝내기: Ctrl-C)")
-        say(f"봇은 이렇게: TELEGRAM_API_URL={url} TELEGRAM_TOKEN={_TOKEN} deepbot bot")
-        await stop.wait()
+        say(f"봇은 이렇게: TELEGRAM_API_URL={url} TELEGRAM_TOKEN={token} deepbot bot")
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def _playground(
     port: int, folder: Path, ready: Callable[[], bool] | None
-) -> AsyncIterator[str]:
-    """Serve the playground and yield its URL. Raises `OperatorError` for a taken port."""
+) -> AsyncIterator[tuple[str, str]]:
+    """Serve the playground and yield its URL and the bot's token.
+
+    The token is new each time: other programs of this machine, and the pages in its browsers,
+    cannot act as the bot. Raises `OperatorError` where the port cannot be had.
+    """
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    store = Store(folder / "playground.db")
-    try:
-        async with serve(create_app(store, token=_TOKEN, ready=ready), port) as real_port:
-            yield f"http://127.0.0.1:{real_port}"
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            msg = f"{port}번 포트를 다른 프로그램이 쓰고 있어요. --port로 다른 번호를 골라 주세요."
+    token = f"{_BOT_ID}:{secrets.token_urlsafe(24)}"
+    async with AsyncExitStack() as stack:
+        store = Store(folder / "playground.db")
+        stack.callback(store.close)
+        try:
+            server = serve(create_app(store, token=token, ready=ready), port)
+            real_port = await stack.enter_async_context(server)
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            reason = "다른 프로그램이 쓰고 있어요" if taken else f"열 수 없어요 ({error.strerror})"
+            msg = f"{port}번 포트를 {reason}. --port로 다른 번호를 골라 주세요."
             raise OperatorError(msg) from error
-        raise
-    finally:
-        store.close()
+        yield f"http://127.0.0.1:{real_port}", token

@@ -24,9 +24,9 @@ log = structlog.get_logger()
 T = TypeVar("T")
 Keyboard = list[list[dict[str, str]]]
 
-_ATTEMPTS = 6
-_BACKOFF_S = 0.5  # doubled at each attempt
-_COSMETIC_GAP_S = 0.4  # between two growing texts of a chat
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two tries, doubled at each
+_COSMETIC_GAP_S = 0.4  # between two growing texts of a private chat
+_GROUP_GAP_S = 3.0  # a group takes about twenty messages a minute
 _COSMETIC_LIMIT_S = 5.0  # a growing text is not worth a longer wait
 _TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
 _TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
@@ -129,22 +129,24 @@ class Outbound:
         return AnswerStream(self, chat_id, draft_id if drafts else None, message_id, on_message)
 
     async def _deliver(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until it is done. Raises what Telegram refuses for good, or the last failure."""
+        """Call until it is done, however long. Raises what Telegram refuses for good.
+
+        Where the answer to a call is lost, the call is made again: rather twice than never.
+        """
         loop = asyncio.get_running_loop()
-        for attempt in range(_ATTEMPTS):
+        pause = _FIRST_PAUSE_S
+        while True:
             await asyncio.sleep(max(0.0, self._penalties.get(chat_id, 0.0) - loop.time()))
             try:
                 return await call()
             except RetryAfter as error:
                 self._penalize(chat_id, error)
-                last: TelegramError = error
             except BadRequest:  # a kind of NetworkError to python-telegram-bot, but final
                 raise
             except NetworkError as error:
-                last = error
-                log.warning("telegram_call_failed", attempt=attempt, error=type(error).__name__)
-                await asyncio.sleep(_BACKOFF_S * 2**attempt)
-        raise last
+                log.warning("telegram_call_failed", error=type(error).__name__, retry_in_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _penalize(self, chat_id: int, error: RetryAfter) -> None:
         loop = asyncio.get_running_loop()
@@ -274,7 +276,7 @@ class AnswerStream:
                     return
                 await self._show(self.text)
                 shown_at = loop.time()
-                await _wait(self._closed, _COSMETIC_GAP_S)
+                await _wait(self._closed, _COSMETIC_GAP_S if self._chat_id > 0 else _GROUP_GAP_S)
             elif not self._shown and not self._closed.is_set():
                 await self._outbound.type(self._chat_id)
 
@@ -286,7 +288,9 @@ class AnswerStream:
             self._draft_id = None
         before = self._message_id
         self._message_id = await self._outbound.show(self._chat_id, before, text)
-        if before is None and self._message_id is not None:
+        if self._message_id is None:
+            self._closed.set()  # it may stand there all the same: a second try could double it
+        elif before is None:
             await self._on_message(self._message_id)
 
 

@@ -70,6 +70,19 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value.rstrip("/")
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        from sqlalchemy import make_url  # here: `--help` need not wait for it
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            make_url(value.get_secret_value())
+        except (ArgumentError, ValueError):  # their text holds the password
+            msg = "sqlite:///파일 또는 postgresql://… 주소여야 해요"
+            raise ValueError(msg) from None
+        return value
+
     @model_validator(mode="after")
     def _keep_token_off_the_wire(self) -> Self:
         parts = urlsplit(self.telegram_api_url)

@@ -1,18 +1,20 @@
 """The turn loop: a stored message in, its one answer out; order within a chat, stop, recovery."""
 
 import asyncio
-from collections.abc import Awaitable
+import re
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 from telegram.error import BadRequest, Forbidden, TelegramError
 from telegram.ext import BaseUpdateProcessor
 
 from bot import texts
-from bot.consult import Consultant, Consultation
+from bot.consult import Consultant, Consultation, Stop
 from bot.outbound import AnswerStream, Keyboard, Outbound, split
 from db import queries
 from db.models import Answer, Kind, Way, utc_now
@@ -35,6 +37,7 @@ _COMMANDS = {
     "new": (texts.NEW_CONVERSATION, []),
 }
 _VERDICTS = {"up": 1, "down": -1}
+_ID = re.compile(r"[0-9]{1,15}")
 
 
 class ChatOrder(BaseUpdateProcessor):
@@ -99,13 +102,15 @@ class Turns:
         self._sessions = sessions
         self._outbound = outbound
         self._consultant = consultant
-        self._writing: dict[int, asyncio.Task[Consultation]] = {}  # by chat
+        self._writing: dict[int, _Writing] = {}  # by chat
 
     async def run(self, turn: Turn) -> None:
         """Run one turn to its end: an answer, or an apology, never silence.
 
-        Where Telegram is out of reach the turn stays unfinished, for the next start.
+        What the database or Telegram's login keeps from ending stays for the next start.
         """
+        if turn.kind == Kind.TEXT:  # before anything is awaited: a stop may follow at once
+            self._writing[turn.chat_id] = _Writing(turn.message_id)
         with bound_contextvars(turn=turn.message_id):
             try:
                 await self._dispatch(turn)
@@ -119,7 +124,10 @@ class Turns:
             except Exception as error:
                 log.exception("turn_failed", kind=turn.kind)
                 with suppress(TelegramError):
-                    await self._say(turn, texts.FAILED, error=type(error).__name__)
+                    await self._apologize(turn, type(error).__name__)
+            finally:
+                if turn.kind == Kind.TEXT:
+                    del self._writing[turn.chat_id]
             async with self._sessions.begin() as session:
                 await queries.finish(session, turn.message_id)
 
@@ -140,12 +148,20 @@ class Turns:
                 await self._say(turn, texts.TEXT_ONLY)
 
     async def _stop(self, turn: Turn) -> None:
+        """Stop what is being written; a button only stops the answer it stands under."""
         if turn.callback_id:
             await self._outbound.acknowledge(turn.callback_id)
-        if task := self._writing.get(turn.chat_id):
-            task.cancel()
-        elif turn.text == "stop":
-            await self._say(turn, texts.NOTHING_TO_STOP)
+        writing = self._writing.get(turn.chat_id)
+        if turn.text == "stop" and turn.callback_id is None:
+            if writing:
+                writing.cancel()
+            else:
+                await self._say(turn, texts.NOTHING_TO_STOP)
+        elif writing and (
+            turn.text == f"draft:{writing.message_id}"
+            or (turn.callback_id and turn.telegram_message_id == writing.shown_id)
+        ):
+            writing.cancel()
 
     async def _press(self, turn: Turn) -> None:
         what, *rest = turn.text.split(":")
@@ -156,9 +172,9 @@ class Turns:
             case "go", ["consult"]:
                 await self._acknowledge(turn)
                 await self._say(turn, texts.CONSULT)
-            case "rate", [answer_id, verdict] if answer_id.isdecimal() and verdict in _VERDICTS:
+            case "rate", [answer_id, verdict] if _ID.fullmatch(answer_id) and verdict in _VERDICTS:
                 await self._rate(turn, int(answer_id), verdict)
-            case "src", [answer_id] if answer_id.isdecimal():
+            case "src", [answer_id] if _ID.fullmatch(answer_id):
                 await self._show_sources(turn, int(answer_id))
             case _:
                 await self._acknowledge(turn, texts.EXPIRED_BUTTON)
@@ -189,6 +205,12 @@ class Turns:
         lines = [f"{n}. {s['question']} ({s['id']})" for n, s in enumerate(answer.sources, 1)]
         await self._say(turn, "\n".join([texts.SOURCES, "", *lines]) if lines else texts.NO_SOURCES)
 
+    async def _apologize(self, turn: Turn, error: str) -> None:
+        try:
+            await self._say(turn, texts.FAILED, error=error)
+        except SQLAlchemyError:  # the apology must not hang on what has just failed
+            await self._outbound.send(turn.chat_id, texts.FAILED, [])
+
     async def _say(
         self, turn: Turn, text: str, keyboard: Keyboard | None = None, error: str | None = None
     ) -> None:
@@ -215,34 +237,28 @@ class Turns:
         self, turn: Turn, answer: Answer, past: list[queries.Exchange]
     ) -> Consultation:
         """Work out the answer while it is shown growing."""
+        writing = self._writing[turn.chat_id]
+        writing.shown_id = answer.sent_ids[0] if answer.sent_ids else None
 
         async def note_message(message_id: int) -> None:
+            writing.shown_id = message_id
             await self._set(answer, sent_ids=[message_id])
 
-        begun = answer.sent_ids[0] if answer.sent_ids else None
-        stream = self._outbound.stream(turn.chat_id, turn.message_id, begun, note_message)
+        stream = self._outbound.stream(
+            turn.chat_id, turn.message_id, writing.shown_id, note_message
+        )
         async with stream:
-            task = asyncio.create_task(self._follow(turn.text, past, stream))
-            self._writing[turn.chat_id] = task
+            steps = self._consultant.answer(turn.text, past, writing.stop)
+            writing.task = asyncio.create_task(_follow(steps, stream))
+            if writing.stop.called:
+                writing.task.cancel()
             try:
-                return await task
+                return await writing.task
             except asyncio.CancelledError:
                 current = asyncio.current_task()
-                if not task.cancelled() or (current and current.cancelling()):
+                if not writing.stop.called or (current and current.cancelling()):
                     raise  # the process is going down; the next start takes the turn up
-                return _stopped(stream.text)
-            finally:
-                del self._writing[turn.chat_id]
-
-    async def _follow(
-        self, question: str, past: list[queries.Exchange], stream: AnswerStream
-    ) -> Consultation:
-        async with aclosing(self._consultant.answer(question, past)) as steps:
-            async for step in steps:
-                if isinstance(step, Consultation):
-                    return step
-                stream.grow(step)
-        raise AssertionError  # a consultation always ends with its result
+                return Consultation(texts.STOPPED, Way.FIXED, stopped=True)  # before its first step
 
     async def _keep(self, answer: Answer, result: Consultation) -> None:
         """Store the finished answer before it is sent."""
@@ -270,11 +286,15 @@ class Turns:
         parts = split(answer.text or "")
         for number, part in enumerate(parts):
             rows = answer.keyboard if number == len(parts) - 1 else []
-            if number < len(answer.sent_ids):
-                await self._outbound.edit(turn.chat_id, answer.sent_ids[number], part, rows)
-                continue
+            begun, ids = answer.sent_ids[number : number + 1], answer.sent_ids[:number]
+            if begun:
+                try:
+                    await self._outbound.edit(turn.chat_id, begun[0], part, rows)
+                    continue
+                except BadRequest:  # somebody deleted it
+                    log.info("growing_message_gone")
             sent = await self._outbound.send(turn.chat_id, part, rows)
-            await self._set(answer, sent_ids=[*answer.sent_ids, sent])
+            await self._set(answer, sent_ids=[*ids, sent])
         await self._set(answer, sent_at=utc_now())
 
     async def _set(self, answer: Answer, **values: Any) -> None:  # noqa: ANN401 - column values
@@ -285,11 +305,30 @@ class Turns:
                 setattr(answer, name, value)
 
 
-def _stopped(text: str) -> Consultation:
-    """Return what was shown of a stopped answer as the answer."""
-    if not text:
-        return Consultation(texts.STOPPED, Way.FIXED, stopped=True)
-    return Consultation(f"{text}\n\n{texts.STOPPED}", Way.MODEL, stopped=True)
+@dataclass(slots=True)
+class _Writing:
+    """The answer that is being written in a chat."""
+
+    message_id: int
+    stop: Stop = field(default_factory=Stop)
+    task: asyncio.Task[Consultation] | None = None
+    shown_id: int | None = None  # the growing message, where it is one
+
+    def cancel(self) -> None:
+        """End the writing; what stands so far becomes the answer."""
+        self.stop.called = True
+        if self.task:
+            self.task.cancel()
+
+
+async def _follow(steps: AsyncGenerator[str | Consultation], stream: AnswerStream) -> Consultation:
+    """Let `stream` grow with the steps and return the consultation they end with."""
+    async with aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Consultation):
+                return step
+            stream.grow(step)
+    raise AssertionError
 
 
 def _answer_keyboard(answer_id: int, verdict: str | None = None) -> Keyboard:

@@ -4,8 +4,10 @@ from typing import Any
 
 from telegram import Update
 
-from db.models import Kind
+from bot.outbound import STOP_DATA
+from db.models import MAX_NAME, Kind
 from db.queries import Incoming
+from inference.retrieval import normalize
 
 # `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
 ALLOWED_UPDATES = ["message", "callback_query", "stopped_message_generation"]
@@ -31,27 +33,28 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
     message = update.message
     if message is None or message.from_user is None:
         return None
-    text, kind, new = message.text or "", Kind.TEXT, False
+    text, kind = storable(message.text or ""), Kind.TEXT
     if text.startswith("/"):
-        command, _, addressee = text.split()[0][1:].partition("@")
-        if addressee and addressee.lower() != bot_name.lower():
+        command, _, addressee = text.split()[0][1:].lower().partition("@")
+        if addressee and addressee != bot_name.lower():
             return None
-        kind = Kind.STOP if command == "stop" else Kind.COMMAND
-        text, new = command.lower(), command.lower() == "new"
-    elif not text:
+        text, kind = command, Kind.STOP if command == "stop" else Kind.COMMAND
+    elif not message.text:
         if not any(getattr(message, name) for name in (*_CONTENT, *_MORE_CONTENT)):
             return None
+        kind = Kind.OTHER
+    elif not normalize(text):
         kind = Kind.OTHER
     return Incoming(
         bot_id=bot_id,
         update_id=update.update_id,
         chat_id=message.chat.id,
         customer_id=message.from_user.id,
-        customer_name=message.from_user.full_name,
+        customer_name=_name(message.from_user.full_name),
         kind=kind,
-        text=_storable(text),
+        text=text,
         telegram_message_id=message.message_id,
-        new_conversation=new,
+        new_conversation=kind == Kind.COMMAND and text == "new",
     )
 
 
@@ -64,9 +67,9 @@ def _read_button(update: Update, bot_id: int) -> Incoming | None:
         update_id=update.update_id,
         chat_id=query.message.chat.id,
         customer_id=query.from_user.id,
-        customer_name=query.from_user.full_name,
-        kind=Kind.STOP if query.data == "stop" else Kind.BUTTON,
-        text=query.data,
+        customer_name=_name(query.from_user.full_name),
+        kind=Kind.STOP if query.data == STOP_DATA else Kind.BUTTON,
+        text=storable(query.data),
         telegram_message_id=query.message.message_id,
         callback_id=query.id,
     )
@@ -83,12 +86,16 @@ def _read_stop(update_id: int, stopped: dict[str, Any], bot_id: int) -> Incoming
         update_id=update_id,
         chat_id=chat["id"],
         customer_id=chat["id"],  # drafts exist in private chats only
-        customer_name=" ".join(filter(None, (chat.get("first_name"), chat.get("last_name")))),
+        customer_name=_name(f"{chat.get('first_name', '')} {chat.get('last_name', '')}"),
         kind=Kind.STOP,
-        text="draft",
+        text=f"draft:{stopped['draft_id']}",
     )
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Drop what no database takes: Postgres refuses NUL, UTF-8 has no lone surrogates."""
     return text.replace("\0", "").encode(errors="ignore").decode()
+
+
+def _name(text: str) -> str:
+    return storable(text).strip()[:MAX_NAME]

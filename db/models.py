@@ -60,6 +60,9 @@ class Way(StrEnum):
     FAILED = "failed"  # an apology
 
 
+MAX_NAME = 256  # characters of a customer's name that are kept
+
+
 class Base(DeclarativeBase):
     """Names for every constraint, so that migrations can drop them on any database."""
 
@@ -82,7 +85,7 @@ class Customer(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     telegram_id: Mapped[int] = mapped_column(BigInteger, unique=True)
-    name: Mapped[str] = mapped_column(String(256))
+    name: Mapped[str] = mapped_column(String(MAX_NAME))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -121,7 +124,7 @@ class Message(Base):
     kind: Mapped[Kind] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
     telegram_message_id: Mapped[int | None] = mapped_column(BigInteger)
-    callback_id: Mapped[str | None] = mapped_column(String(64))
+    callback_id: Mapped[str | None] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=utc_now)
     done_at: Mapped[datetime | None]
 

@@ -7,7 +7,7 @@ from sqlalchemy import Insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Answer, Base, Conversation, Customer, Feedback, Kind, Message, utc_now
+from db.models import Answer, Base, Conversation, Customer, Feedback, Kind, Message, Way, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Exchange(NamedTuple):
     question: str
     answer: str
 
+
+_CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
 
 _TURN = (
     select(
@@ -155,15 +157,16 @@ async def finish(session: AsyncSession, message_id: int) -> None:
 async def history(
     session: AsyncSession, conversation_id: int, before_id: int, limit: int
 ) -> list[Exchange]:
-    """Return the last `limit` answered questions before a message, the oldest first."""
+    """Return the last `limit` questions before a message that got a real answer, oldest first."""
     rows = await session.execute(
         select(Message.text, Answer.text)
         .join(Answer, Answer.message_id == Message.id)
         .where(
             Message.conversation_id == conversation_id,
             Message.id < before_id,
-            Message.kind == Kind.TEXT,
             Answer.sent_at.is_not(None),
+            Answer.way.in_(_CONSULTED),
+            Answer.stopped.is_(False),
         )
         .order_by(Message.id.desc())
         .limit(limit)

@@ -4,7 +4,6 @@ Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import Any, Self, TypedDict
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError  # a line beyond all bounds
+from pydantic import BaseModel
 
 
 class ChatMessage(TypedDict):
@@ -32,7 +32,7 @@ class Failure(StrEnum):
 
 
 class ModelError(Exception):
-    """The one error of this client; `failure` says which kind, the text is for the log only."""
+    """The one error of this client; its text holds nothing of the request or of the answer."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
         super().__init__(f"{failure}: {detail}")
@@ -46,6 +46,42 @@ class Usage:
     model: str
     prompt_tokens: int | None
     completion_tokens: int | None
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta = _Delta()
+
+
+class _Counts(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Chunk(BaseModel):
+    """One event of a stream, as far as it is used."""
+
+    model: str | None = None
+    choices: list[_Choice] = []
+    usage: _Counts | None = None
+    error: Any = None
+
+    @property
+    def text(self) -> str:
+        """The piece of the answer, often none."""
+        return (self.choices[0].delta.content or "") if self.choices else ""
+
+    def count(self, usage: Usage) -> Usage:
+        """Return `usage` with what this event says of it."""
+        counts = self.usage
+        return Usage(
+            self.model or usage.model,
+            counts.prompt_tokens if counts else usage.prompt_tokens,
+            counts.completion_tokens if counts else usage.completion_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +168,17 @@ class ModelClient:
                     timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
                 )
                 await _raise_for_status(response)
-            model = self.model
-            usage: dict[str, int] = {}
+            usage = Usage(self.model, None, None)
             while True:
                 async with asyncio.timeout_at(deadline):
                     chunk = await _next_chunk(response.content)
                 if chunk is None:
                     break
-                model, usage = chunk.get("model") or model, chunk.get("usage") or usage
-                if text := _text(chunk):
+                usage = chunk.count(usage)
+                if text := chunk.text:
                     deadline = started + self._limits.total
                     yield text
-            yield Usage(model, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            yield usage
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise ModelError(Failure.UNREACHABLE, type(error).__name__) from error
         except TimeoutError as error:
@@ -158,30 +193,20 @@ class ModelClient:
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status == 200:
         return
-    detail = (await response.text())[:200]
     failure = Failure.REFUSED if 400 <= response.status < 500 else Failure.BROKEN
-    raise ModelError(failure, f"{response.status} {detail}")
+    raise ModelError(failure, f"status {response.status}")
 
 
-async def _next_chunk(content: aiohttp.StreamReader) -> dict[str, Any] | None:
-    """Return the next event's JSON, or None at `[DONE]`. Raises `ModelError`, `ValueError`."""
+async def _next_chunk(content: aiohttp.StreamReader) -> _Chunk | None:
+    """Return the next event, or None at `[DONE]`. Raises `ModelError`, `ValueError`."""
     while line := await content.readline():
         if not line.startswith(b"data:"):
             continue  # blank lines and keep-alive comments
         data = line[5:].strip()
         if data == b"[DONE]":
             return None
-        chunk = json.loads(data)
-        if not isinstance(chunk, dict) or "error" in chunk:
+        chunk = _Chunk.model_validate_json(data)
+        if chunk.error is not None:
             raise ModelError(Failure.BROKEN, "error in the stream")
         return chunk
     raise ModelError(Failure.BROKEN, "the stream ended early")
-
-
-def _text(chunk: dict[str, Any]) -> str:
-    """Return the chunk's piece of the answer. Raises `ValueError` for what is no chat chunk."""
-    try:
-        choices = chunk.get("choices") or [{}]
-        return (choices[0].get("delta") or {}).get("content") or ""
-    except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError from error

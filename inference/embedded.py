@@ -64,15 +64,6 @@ class EmbeddedServer:
 
     async def _start(self) -> None:
         """Start the process and wait until it says where it listens."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "inference.embedded"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        if self._process.stdin is None or self._process.stdout is None:
-            raise AssertionError
         order = {
             "model": str(self.model),
             "port": self._port,
@@ -80,6 +71,15 @@ class EmbeddedServer:
             "api_key": self.api_key,  # by pipe: a command line can be read by every user
         }
         try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "inference.embedded"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            if self._process.stdin is None or self._process.stdout is None:
+                raise AssertionError
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             async with asyncio.timeout(_START_LIMIT_S):
                 line = await self._process.stdout.readline()

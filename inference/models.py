@@ -88,6 +88,17 @@ def fetch(
 
     A broken-off fetch goes on where it stopped. Raises `FetchError`.
     """
+    try:
+        return _fetch(model, folder, sources, say)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        msg = (
+            _DISK_FULL if full else f"모델 파일을 쓸 수 없어요: {error.filename} ({error.strerror})"
+        )
+        raise FetchError(msg) from error
+
+
+def _fetch(model: Model, folder: Path | None, sources: tuple[Source, ...], say: Say) -> Path:
     path = model.path(folder)
     if model.is_fetched(folder):
         return path
@@ -106,10 +117,6 @@ def fetch(
         except FetchError as error:
             reasons.append(str(error))
             continue
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise FetchError(_DISK_FULL) from error
         partial.rename(path)
         return path
     raise FetchError(" / ".join(reasons))

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import queries, sessions
-from db.models import Base, Conversation, Customer, Feedback, Kind, Message
+from db.models import Base, Conversation, Customer, Feedback, Kind, Message, Way
 from db.queries import Incoming
 
 
@@ -67,7 +67,7 @@ async def test_new_ends_the_conversation_and_history_stays_in_it(engine: AsyncEn
         first = await queries.store(session, incoming(1, "첫 질문"))
         assert first
         answer = await queries.open_answer(session, first.message_id)
-        answer.text, answer.sent_at = "첫 답", answer.created_at
+        answer.text, answer.way, answer.sent_at = "첫 답", Way.STORED, answer.created_at
         second = await queries.store(session, incoming(2, "둘째 질문"))
         assert second
         past = await queries.history(session, second.conversation_id, second.message_id, 4)

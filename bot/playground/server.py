@@ -14,7 +14,8 @@ from bot.playground.errors import BotApiError, CustomerError
 from bot.playground.faults import Faults
 from bot.playground.params import MAX_UPLOAD
 from bot.playground.store import Store
-from bot.playground.updates import Updates, is_loopback
+from bot.playground.updates import Updates
+from bot.settings import is_loopback
 
 PAGE = Path(__file__).parent / "page"
 
@@ -99,6 +100,9 @@ async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
     if not _OWN_HOST.fullmatch(request.host):
         return web.json_response({"error": "이 컴퓨터에서만 열 수 있습니다."}, status=403)
     if request.headers.get("Origin", f"http://{request.host}") != f"http://{request.host}":
+        return web.json_response({"error": "다른 사이트의 요청은 받지 않습니다."}, status=403)
+    # An <img> of another site sends no Origin, but browsers say whose request it is.
+    if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
         return web.json_response({"error": "다른 사이트의 요청은 받지 않습니다."}, status=403)
     return await handler(request)
 

@@ -4,7 +4,6 @@ https://core.telegram.org/bots/api#getting-updates
 """
 
 import asyncio
-import ipaddress
 import re
 import time
 from contextlib import suppress
@@ -15,6 +14,7 @@ import aiohttp
 from bot.playground.errors import bad_request, conflict
 from bot.playground.records import Json
 from bot.playground.store import Store
+from bot.settings import is_loopback
 
 # What a bot gets without naming it; all the others have to be in `allowed_updates`.
 _BY_DEFAULT = {"message", "edited_message", "callback_query", "my_chat_member"}
@@ -178,11 +178,3 @@ def _acceptable(url: str) -> bool:
     host = parsed.hostname or ""
     # Telegram takes no http at all; here the bot may be on the same machine, without certificate.
     return bool(host) if parsed.scheme == "https" else parsed.scheme == "http" and is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host name or address means this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -54,7 +54,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("telegram_message_id", sa.BigInteger(), nullable=True),
-        sa.Column("callback_id", sa.String(length=64), nullable=True),
+        sa.Column("callback_id", sa.Text(), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

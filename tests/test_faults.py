@@ -1,0 +1,191 @@
+"""Odd updates, faults of Telegram and of the database: nobody is forgotten, nothing doubled."""
+
+import pytest
+from sqlalchemy import select, text
+
+from bot import outbound, texts
+from bot.app import open_consultant, open_database, running_bot
+from bot.playground.client import Message as Shown
+from db.models import Answer, Customer
+from tests.modelserver import ModelServer
+from tests.playground import running
+from tests.shop import ask, open_shop, settings_for
+
+MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
+AIRING = "도배 후 환기는 어떻게 하나요?"
+
+
+def is_growing(seen: list[Shown]) -> bool:
+    return any(len(m.text) > 20 for m in seen if m.from_bot and not m.final)
+
+
+async def test_an_update_that_cannot_be_read_holds_up_nobody_and_is_not_logged(
+    database_url: str,
+    model: ModelServer,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        await shop.customer(61).send("비밀 이야기", raw={"photo": 5})
+        (answer,) = await ask(shop.customer(62), "/help")
+        assert answer.text == texts.HELP
+    assert "update_unreadable" in capsys.readouterr().out
+    assert "비밀" not in caplog.text
+
+
+async def test_names_that_no_database_takes_are_cut_to_fit(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        sender = {"id": 63, "is_bot": False, "first_name": "김\0" + "가" * 300}
+        customer = shop.customer(63)
+        sent = await customer.send("/help", raw={"from": sender})
+        await customer.wait_for(1, after=sent.id)
+        (row,) = await shop.rows(select(Customer.name))
+        assert row.name == "김" + "가" * 255
+
+
+async def test_an_outage_of_any_length_loses_no_answer(
+    database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbound, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(outbound, "_FIRST_PAUSE_S", 0.01)
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(64)
+        await shop.playground.fault("sendMessage", status=502, times=50)
+        (answer,) = await ask(customer, "/help")
+        assert answer.text == texts.HELP
+        assert len(await customer.messages()) == 2
+
+
+async def test_a_slow_telegram_doubles_nothing(database_url: str, model: ModelServer) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(65)
+        await shop.playground.fault("sendMessage", delay_s=6, times=1)
+        await ask(customer, "/help")
+        await shop.wait_until_idle()
+        assert len(await customer.messages()) == 2
+
+
+async def test_a_429_at_the_start_does_not_end_the_bot(
+    database_url: str, model: ModelServer
+) -> None:
+    async with running() as telegram:
+        await telegram.playground.fault("setMyCommands", status=429, retry_after=5)
+        settings = settings_for(telegram.url, database_url, model)
+        async with (
+            open_database(settings) as engine,
+            open_consultant(settings) as consultant,
+            running_bot(settings, engine, consultant),
+        ):
+            (answer,) = await ask(telegram.playground.customer(66), "/help")
+            assert answer.text == texts.HELP
+
+
+async def test_a_growing_message_that_was_deleted_is_sent_anew(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "조금씩 늘어나는 답변입니다 " * 10
+    model.token_s = 0.05
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        group = shop.playground.customer(-67, user=68)
+        sent = await group.send(MOULD)
+        (growing,) = await group.wait_for(1, after=sent.id)
+        deleted = shop.store.message(-67, growing.id)
+        assert deleted
+        shop.store.delete_message(deleted)
+        (answer,) = await group.wait_for(1, after=growing.id)
+        assert answer.text == model.reply("").strip()
+
+
+async def test_a_first_show_whose_reply_is_lost_is_not_repeated(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "조금씩 늘어나는 답변입니다 " * 60
+    model.token_s = 0.05
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        group = shop.playground.customer(-69, user=70)
+        await shop.playground.fault("sendMessage", drop=True, after=True, times=1)
+        await group.send(MOULD)
+        whole = model.reply("").strip()
+        await group.wait_for(lambda seen: any(m.text == whole for m in seen), timeout=20)
+        assert len([m for m in await group.messages() if m.from_bot]) == 2
+
+
+async def test_a_stop_button_of_an_earlier_answer_stops_no_later_one(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda asked: "첫 답" if asked == MOULD else "둘째 답이 이어집니다 " * 20
+    model.token_s = 0.03
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(71)
+        (first,) = await ask(customer, MOULD)
+        left_over = shop.store.message(71, first.id)
+        assert left_over
+        button = {"text": texts.BUTTON_STOP, "callback_data": outbound.STOP_DATA}
+        left_over.body["reply_markup"] = {"inline_keyboard": [[button]]}
+        await customer.send(AIRING)
+        await customer.wait_for(is_growing)
+        await customer.press(first.id, outbound.STOP_DATA)
+        (second,) = await customer.wait_for(1, after=first.id)
+        assert second.text == model.reply("").strip()
+
+
+@pytest.mark.parametrize("command", ["/stop", "/Stop"])
+async def test_a_stop_right_behind_the_question_stops_it(
+    database_url: str, model: ModelServer, command: str
+) -> None:
+    model.reply = lambda _: "긴 답이 이어집니다 " * 100
+    model.token_s = 0.05
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(72)
+        sent = await customer.send(MOULD)
+        await customer.send(command)
+        (answer,) = await customer.wait_for(1, after=sent.id)
+        assert answer.text.endswith(texts.STOPPED)
+        await shop.wait_until_idle()
+        assert model.finished == 0
+        (row,) = await shop.rows(select(Answer))
+        assert row.stopped
+
+
+async def test_what_fails_the_check_is_not_kept_by_stopping(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "도배 전체를 77원에 해 드립니다 " * 100
+    model.token_s = 0.03
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(73)
+        sent = await customer.send(MOULD)
+        await customer.wait_for(is_growing)
+        await customer.send("/stop")
+        (answer,) = await customer.wait_for(1, after=sent.id)
+        assert answer.text == texts.STOPPED
+
+
+async def test_apologies_are_not_told_to_the_model_as_its_words(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "네, 그렇습니다."
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(74)
+        await ask(customer, MOULD)
+        await ask(customer, "가" * 1500)
+        model.status = 500
+        await ask(customer, "오늘 저녁 메뉴 추천해 줘")
+        model.status = 200
+        await ask(customer, AIRING)
+        told = [m["content"] for m in model.requests[-1]["messages"]]
+        assert told[1:3] == [MOULD, "네, 그렇습니다."]
+        assert len(told) == 4
+
+
+async def test_a_failing_database_still_leaves_an_apology(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        async with shop.engine.begin() as connection:
+            await connection.execute(text("DROP TABLE feedback"))
+            await connection.execute(text("DROP TABLE answers"))
+        (apology,) = await ask(shop.customer(75), MOULD)
+        assert apology.text == texts.FAILED
