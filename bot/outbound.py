@@ -165,7 +165,8 @@ class Outbound:
         except RetryAfter as error:
             self._penalize(chat_id, error)
         except TelegramError as error:
-            if "PEER_INVALID" in error.message:
+            # Compared in one case: python-telegram-bot changes that of Telegram's words.
+            if "peer_invalid" in error.message.lower():
                 self._drafts_refused.add(chat_id)
         return None
 

@@ -130,6 +130,18 @@ async def test_a_draft_grows_and_the_facts_are_kept(database_url: str, model: Mo
         assert row.sources[0]["id"] == "DB_001"
 
 
+async def test_typing_is_shown_while_there_is_nothing_to_show(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "네, 그렇습니다."
+    model.token_s = 0.6
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        await ask(shop.customer(19), MOULD)
+        assert len(await shop.playground.calls("sendChatAction", 19)) == 1
+        await ask(shop.customer(20), "/help")
+        assert await shop.playground.calls("sendChatAction", 20) == []
+
+
 async def test_stop_ends_the_answer_and_the_models_work(
     database_url: str, model: ModelServer
 ) -> None:

@@ -112,6 +112,25 @@ async def test_a_first_show_whose_reply_is_lost_is_not_repeated(
         assert len([m for m in await group.messages() if m.from_bot]) == 2
 
 
+async def test_a_private_chat_that_refuses_drafts_gets_edits_from_then_on(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "조금씩 늘어나는 답변입니다 " * 10
+    model.token_s = 0.05
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(77)
+        refusal = "Bad Request: TEXTDRAFT_PEER_INVALID"
+        await shop.playground.fault("sendMessageDraft", status=400, description=refusal, times=99)
+        for question in (MOULD, AIRING):
+            sent = await customer.send(question)
+            answers = await customer.wait_for(
+                lambda seen: any("👍" in str(m.button_rows) for m in seen), after=sent.id
+            )
+            assert [m.text for m in answers] == [model.reply("").strip()]
+        assert len(await shop.playground.calls("sendMessageDraft")) == 1
+        assert len(await shop.playground.calls("editMessageText")) >= 3
+
+
 async def test_a_stop_button_of_an_earlier_answer_stops_no_later_one(
     database_url: str, model: ModelServer
 ) -> None:

@@ -111,6 +111,7 @@ class Playground:
         after: bool = False,
         chat_id: int | None = None,
         delay_s: float = 0.0,
+        description: str = "",
     ) -> None:
         """Let the bot's next calls of a method fail, hang or get no answer."""
         body = {
@@ -122,6 +123,7 @@ class Playground:
             "after": after,
             "chat_id": chat_id,
             "delay_s": delay_s,
+            "description": description,
         }
         await self.request("POST", "/api/faults", body)
 

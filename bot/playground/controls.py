@@ -18,6 +18,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "after": bool,
     "chat_id": (int, type(None)),
     "delay_s": (int, float),
+    "description": str,
 }
 
 

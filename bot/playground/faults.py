@@ -24,13 +24,14 @@ class Fault:
     after: bool = False  # do the work first: accepted, but the bot never knows
     chat_id: int | None = None
     delay_s: float = 0.0
+    description: str = ""  # of the refusal, such as "Bad Request: TEXTDRAFT_PEER_INVALID"
 
     def error(self) -> BotApiError:
         """Return the refusal to answer with; a dropped connection never shows it."""
         if self.status == HTTPStatus.TOO_MANY_REQUESTS:
             return too_many_requests(self.retry_after or 1)
         status = HTTPStatus(self.status or HTTPStatus.BAD_GATEWAY)
-        return BotApiError(status, status.phrase)
+        return BotApiError(status, self.description or status.phrase)
 
 
 @dataclass(slots=True)
