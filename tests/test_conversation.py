@@ -275,6 +275,9 @@ async def test_flood_control_delays_but_loses_nothing(
         (answer,) = await customer.wait_for(1, after=sent.id)
         assert answer.text == model.reply("").strip()
         assert len(await customer.messages()) == 4
+        refused, sent_again = (await shop.playground.calls("sendMessage", 35))[-2:]
+        assert (refused["status"], sent_again["status"]) == (429, 200)
+        assert sent_again["time"] - refused["time"] >= 1  # nothing during the penalty
 
 
 async def test_network_faults_are_tried_again(database_url: str, model: ModelServer) -> None:
@@ -318,7 +321,9 @@ async def test_the_careful_policy_shows_no_sentence_before_its_check(
     database_url: str, model: ModelServer
 ) -> None:
     vague = "침대 뒤쪽 벽에만 까만 얼룩이 생겼어요 왜죠"
-    model.reply = lambda _: "가구를 빼고 환기를 하세요. 염산으로 닦으면 금방 하얗게 됩니다."
+    model.reply = lambda _: (
+        "가구를 빼고 환기하세요. 염산으로 닦으면 금방 하얗게 됩니다. 그 뒤에 다시 놓으세요."
+    )
     model.token_s = 0.05
     async with open_shop(database_url, model, answer_policy="careful") as shop:
         customer = shop.customer(39)

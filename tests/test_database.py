@@ -73,6 +73,7 @@ async def test_new_ends_the_conversation_and_history_stays_in_it(engine: AsyncEn
         past = await queries.history(session, second.conversation_id, second.message_id, 4)
         assert past == [("첫 질문", "첫 답")]
         third = await queries.store(session, incoming(3, "new", new=True))
+        assert await queries.store(session, incoming(3, "new", new=True)) is None
         fourth = await queries.store(session, incoming(4, "셋째 질문"))
         assert third
         assert fourth
