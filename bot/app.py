@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import platformdirs
@@ -29,6 +29,7 @@ from inference.retrieval import E5Embedder, Retriever
 
 log = structlog.get_logger()
 
+RawUpdate = dict[str, Any]
 BotApplication = Application[Any, Any, Any, Any, Any, Any]
 
 _POLL_S = 30
@@ -178,6 +179,7 @@ async def _initialize(application: BotApplication) -> None:
     while True:
         try:
             await application.initialize()
+            await application.bot.delete_webhook()  # one left behind would refuse polling
             break
         except InvalidToken as error:
             msg = "텔레그램이 TELEGRAM_TOKEN을 받아들이지 않아요. 토큰을 다시 확인해 주세요."
@@ -210,9 +212,10 @@ async def _poll(application: BotApplication, sessions: Sessions, request: HTTPXR
         try:
             # Not `bot.get_updates`: there one update that it cannot parse fails the whole batch,
             # and the batch goes to the log.
-            batch: Any = await request.post(
+            result = await request.post(
                 f"{bot.base_url}/getUpdates?{urlencode(query)}", read_timeout=_POLL_S + _READ_S
             )
+            batch = cast(list[RawUpdate], result)
             for turn in await _store(bot, sessions, batch):
                 application.update_queue.put_nowait(turn)
             if batch:
@@ -225,7 +228,7 @@ async def _poll(application: BotApplication, sessions: Sessions, request: HTTPXR
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-async def _store(bot: Bot, sessions: Sessions, batch: Any) -> list[queries.Turn]:  # noqa: ANN401
+async def _store(bot: Bot, sessions: Sessions, batch: list[RawUpdate]) -> list[queries.Turn]:
     """Store a batch of raw updates in one transaction and return the turns it brings."""
     async with sessions.begin() as session:
         stored = [
@@ -236,7 +239,7 @@ async def _store(bot: Bot, sessions: Sessions, batch: Any) -> list[queries.Turn]
     return [turn for turn in stored if turn]
 
 
-def _read(bot: Bot, body: dict[str, Any]) -> queries.Incoming | None:
+def _read(bot: Bot, body: RawUpdate) -> queries.Incoming | None:
     """Read one update; one that cannot be read must not hold up those behind it."""
     try:
         return updates.read(Update.de_json(body, bot), bot.id, bot.username)

@@ -237,10 +237,10 @@ def _serve(work: Coroutine[Any, Any, None]) -> None:
     """Run a service until Ctrl-C or a TERM signal cancels it, at whatever point it is."""
 
     async def until_told() -> None:
-        task = asyncio.current_task()
+        task = asyncio.ensure_future(work)
         with contextlib.suppress(NotImplementedError):  # Windows has Ctrl-C only
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # type: ignore[union-attr]
-        await work
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await task
 
     with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
         _run(until_told())

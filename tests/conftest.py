@@ -11,8 +11,10 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bot.playground.client import Customer
 from db.sessions import create_engine, upgrade
 from tests.modelserver import ModelServer
+from tests.playground import Running, running
 
 # What may be absent for good reason, also in CI; any other skip fails there.
 ABSENT_FOR_GOOD = ("shared data",)
@@ -84,6 +86,21 @@ async def model() -> AsyncIterator[ModelServer]:
     """A model server under the test's control."""
     async with ModelServer().serve() as server:
         yield server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Running]:
+    """A playground without a bot."""
+    async with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def customer(server: Running) -> Customer:
+    """A customer who wrote to the bot, so that the bot may answer."""
+    customer = server.playground.customer(1001)
+    await customer.send("안녕하세요")
+    return customer
 
 
 @pytest.fixture(scope="session")

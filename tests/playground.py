@@ -5,13 +5,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from telegram import Bot
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
 
-from bot.playground.client import Playground
+from bot.playground.client import Customer, Playground
 from bot.playground.server import create_app, serve
 from bot.playground.store import Store
 
 TOKEN = "7:PLAYGROUND"
+PNG = (
+    bytes.fromhex("89504e470d0a1a0a0000000d49484452000000030000000208060000009d74661a") + b"\0" * 9
+)
 
 
 @dataclass
@@ -36,3 +39,11 @@ async def running(path: Path | None = None) -> AsyncIterator[Running]:
                 yield Running(url, store, playground, bot)
     finally:
         store.close()
+
+
+def one_button(text: str = "출처", data: str = "source") -> InlineKeyboardMarkup:
+    return InlineKeyboardMarkup([[InlineKeyboardButton(text, callback_data=data)]])
+
+
+async def texts(customer: Customer) -> list[str]:
+    return [message.text for message in await customer.messages()]

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -37,14 +37,8 @@ async def test_sqlite_keeps_its_promises(tmp_path_factory: pytest.TempPathFactor
     engine = sessions.create_engine(f"sqlite:///{path}")
     async with engine.connect() as connection:
         for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1)):
-            assert await connection.scalar(_pragma(pragma)) == value
+            assert await connection.scalar(text(f"PRAGMA {pragma}")) == value
     await engine.dispose()
-
-
-def _pragma(name: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - SQLAlchemy's TextClause
-    from sqlalchemy import text
-
-    return text(f"PRAGMA {name}")
 
 
 async def test_an_update_is_stored_once_however_often_it_comes(engine: AsyncEngine) -> None:

@@ -84,6 +84,21 @@ async def test_a_429_at_the_start_does_not_end_the_bot(
             assert answer.text == texts.HELP
 
 
+async def test_a_webhook_left_behind_does_not_keep_the_bot_from_polling(
+    database_url: str, model: ModelServer
+) -> None:
+    async with running() as telegram:
+        await telegram.bot.set_webhook("https://shop.example/hook")
+        settings = settings_for(telegram.url, database_url, model)
+        async with (
+            open_database(settings) as engine,
+            open_consultant(settings) as consultant,
+            running_bot(settings, engine, consultant),
+        ):
+            (answer,) = await ask(telegram.playground.customer(78), "/help")
+            assert answer.text == texts.HELP
+
+
 async def test_a_growing_message_that_was_deleted_is_sent_anew(
     database_url: str, model: ModelServer
 ) -> None:

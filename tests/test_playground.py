@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest
 from aiohttp import web
 from telegram import (
     Bot,
-    InlineKeyboardButton,
-    InlineKeyboardMarkup,
     Update,
 )
 from telegram.error import (
@@ -22,34 +19,7 @@ from telegram.ext import Application, CommandHandler, ContextTypes
 
 from bot.playground.client import Customer
 from bot.playground.server import serve
-from tests.playground import TOKEN, Running, bot_at, running
-
-PNG = (
-    bytes.fromhex("89504e470d0a1a0a0000000d49484452000000030000000208060000009d74661a") + b"\0" * 9
-)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with running() as server:
-        yield server
-
-
-@pytest.fixture
-async def customer(server: Running) -> Customer:
-    """A customer who wrote to the bot, so that the bot may answer."""
-    customer = server.playground.customer(1001)
-    await customer.send("안녕하세요")
-    return customer
-
-
-def one_button(text: str = "출처", data: str = "source") -> InlineKeyboardMarkup:
-    return InlineKeyboardMarkup([[InlineKeyboardButton(text, callback_data=data)]])
-
-
-async def texts(customer: Customer) -> list[str]:
-    return [message.text for message in await customer.messages()]
-
+from tests.playground import TOKEN, Running, bot_at, one_button, running, texts
 
 # Updates
 

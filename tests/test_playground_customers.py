@@ -12,21 +12,7 @@ from yarl import URL
 from bot.playground.client import Customer, PlaygroundError
 from bot.playground.server import create_app, serve
 from bot.playground.store import Store
-from tests.playground import TOKEN, Running, bot_at, running
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with running() as server:
-        yield server
-
-
-@pytest.fixture
-async def customer(server: Running) -> Customer:
-    """A customer who wrote to the bot, so that the bot may answer."""
-    customer = server.playground.customer(1001)
-    await customer.send("안녕하세요")
-    return customer
+from tests.playground import TOKEN, Running, bot_at
 
 
 @pytest.fixture

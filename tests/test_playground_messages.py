@@ -1,7 +1,6 @@
 """What the playground's Bot API takes and refuses, with the real one's words."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -22,34 +21,7 @@ from telegram.error import (
 )
 
 from bot.playground.client import Customer, PlaygroundError
-from tests.playground import TOKEN, Running, bot_at, running
-
-PNG = (
-    bytes.fromhex("89504e470d0a1a0a0000000d49484452000000030000000208060000009d74661a") + b"\0" * 9
-)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Running]:
-    async with running() as server:
-        yield server
-
-
-@pytest.fixture
-async def customer(server: Running) -> Customer:
-    """A customer who wrote to the bot, so that the bot may answer."""
-    customer = server.playground.customer(1001)
-    await customer.send("안녕하세요")
-    return customer
-
-
-def one_button(text: str = "출처", data: str = "source") -> InlineKeyboardMarkup:
-    return InlineKeyboardMarkup([[InlineKeyboardButton(text, callback_data=data)]])
-
-
-async def texts(customer: Customer) -> list[str]:
-    return [message.text for message in await customer.messages()]
-
+from tests.playground import PNG, TOKEN, Running, bot_at, one_button, texts
 
 # Refusals
 
