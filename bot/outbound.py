@@ -18,6 +18,7 @@ from telegram.constants import ChatAction, MessageLimit
 from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
 
 from bot import texts
+from bot.pacing import Pacing
 
 log = structlog.get_logger()
 
@@ -25,13 +26,11 @@ T = TypeVar("T")
 Keyboard = list[list[dict[str, str]]]
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two tries, doubled at each
-_COSMETIC_GAP_S = 0.4  # between two growing texts of a private chat
-_GROUP_GAP_S = 3.0  # a group takes about twenty messages a minute
+_COSMETIC_GAP_S = 0.4  # between two growing texts, at the least
 _COSMETIC_LIMIT_S = 5.0  # a growing text is not worth a longer wait
 _TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
 _TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
 _DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
-_MANY_PENALTIES = 10_000
 STOP_DATA = "stop"
 
 _BREAKS = tuple(re.compile(p) for p in (r"\n\n", r"\n", r"[.!?…]\s", r"\s"))
@@ -75,7 +74,7 @@ class Outbound:
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
-        self._penalties: dict[int, float] = {}  # chat id → loop time until which it is closed
+        self._pacing = Pacing()
         self._drafts_refused: set[int] = set()
 
     async def send(self, chat_id: int, text: str, keyboard: Keyboard) -> int:
@@ -133,14 +132,15 @@ class Outbound:
 
         Where the answer to a call is lost, the call is made again: rather twice than never.
         """
-        loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE_S
+        await self._wait_for_room(chat_id)
+        self._pacing.take(chat_id, _now())
         while True:
-            await asyncio.sleep(max(0.0, self._penalties.get(chat_id, 0.0) - loop.time()))
             try:
                 return await call()
             except RetryAfter as error:
                 self._penalize(chat_id, error)
+                await self._wait_for_room(chat_id)
             except BadRequest:  # a kind of NetworkError to python-telegram-bot, but final
                 raise
             except NetworkError as error:
@@ -148,18 +148,25 @@ class Outbound:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
+    async def _wait_for_room(self, chat_id: int) -> None:
+        wait = self._pacing.wait(chat_id, _now())
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._pacing.wait(chat_id, _now())
+
     def _penalize(self, chat_id: int, error: RetryAfter) -> None:
-        loop = asyncio.get_running_loop()
-        if len(self._penalties) > _MANY_PENALTIES:
-            now = loop.time()
-            self._penalties = {c: until for c, until in self._penalties.items() if until > now}
-        wait = cast(timedelta, error.retry_after).total_seconds()
-        self._penalties[chat_id] = loop.time() + wait
+        seconds = cast(timedelta, error.retry_after).total_seconds()
+        self._pacing.penalize(chat_id, seconds, _now())
+
+    def admits(self, chat_id: int) -> bool:
+        """Return whether the chat has room for a cosmetic call now."""
+        return self._pacing.admits(chat_id, _now())
 
     async def cosmetic(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Call once unless the chat is in a penalty; None where it did not work."""
-        if self._penalties.get(chat_id, 0.0) > asyncio.get_running_loop().time():
+        """Call once if there is room; None where it was dropped or did not work."""
+        if not self.admits(chat_id):
             return None
+        self._pacing.take(chat_id, _now())
         try:
             return await call()
         except RetryAfter as error:
@@ -275,9 +282,12 @@ class AnswerStream:
                 # Once closed, only an answer that came too fast to be seen growing is shown.
                 if self._closed.is_set() and (self._shown or self._draft_id is None):
                     return
-                await self._show(self.text)
-                shown_at = loop.time()
-                await _wait(self._closed, _COSMETIC_GAP_S if self._chat_id > 0 else _GROUP_GAP_S)
+                if self._outbound.admits(self._chat_id):
+                    await self._show(self.text)
+                    shown_at = loop.time()
+                else:
+                    self._changed.set()  # the newest text is shown once there is room
+                await _wait(self._closed, _COSMETIC_GAP_S)
             elif not self._shown and not self._closed.is_set():
                 await self._outbound.type(self._chat_id)
 
@@ -293,6 +303,10 @@ class AnswerStream:
             self._closed.set()  # it may stand there all the same: a second try could double it
         elif before is None:
             await self._on_message(self._message_id)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -283,7 +283,7 @@ class Turns:
 
     async def _deliver(self, turn: Turn, answer: Answer) -> None:
         """Send the stored answer, or the parts of it that an earlier try did not send."""
-        parts = split(answer.text or "")
+        parts = [part for part in split(answer.text or "") if part.strip()]
         for number, part in enumerate(parts):
             rows = answer.keyboard if number == len(parts) - 1 else []
             begun, ids = answer.sent_ids[number : number + 1], answer.sent_ids[:number]

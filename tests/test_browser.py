@@ -97,6 +97,17 @@ async def test_start_ask_see_it_grow_rate_look_at_sources_reload(
         await expect(page.locator('[data-from="customer"] .text').first).to_have_text("/start")
 
 
+async def test_the_commands_menu_opens_and_sends(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    async with open_shop(sqlite_url, model) as shop, page_at(browser, shop.url) as page:
+        await page.get_by_test_id("composer").focus()
+        await page.get_by_role("button", name="명령 메뉴").click()
+        await page.wait_for_timeout(300)
+        await page.get_by_text("도움말", exact=True).click()
+        await expect(bot_messages(page).first).to_contain_text("이렇게 쓰시면 돼요")
+
+
 async def test_stopping_half_way_stops_the_model(
     browser: Browser, sqlite_url: str, model: ModelServer
 ) -> None:

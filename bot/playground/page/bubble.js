@@ -1,29 +1,12 @@
 // One message on the page: its text with entities, its file, its keyboard, and the way a draft grows.
 // Everything a chat sends is put on the page as text nodes, never as HTML: a customer may write anything.
 
+import { h, icon } from "./elements.js";
+
 const REVEAL_MS = 380; // a draft arrives in steps; this is how long one step takes to appear
 const FINAL_REVEAL_MS = 180; // the rest of an answer that is complete
 const WAVE_BARS = 36;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-
-export function h(tag, props = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
-export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("aria-hidden", "true");
-  const use = svg.appendChild(document.createElementNS(svg.namespaceURI, "use"));
-  use.setAttribute("href", `#i-${name}`);
-  return svg;
-}
 
 export const clock = (seconds) =>
   `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;

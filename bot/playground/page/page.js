@@ -1,7 +1,9 @@
 // The whole page: the list of customers, which chats are open, and whether the bot is there.
 
+import { call } from "./api.js";
 import { hour, preview } from "./bubble.js";
-import { call, Pane, toast } from "./chat.js";
+import { Pane } from "./chat.js";
+import { toast } from "./elements.js";
 
 const NARROW = 700; // below this width: one view at a time
 const SIDEBAR = 300;
