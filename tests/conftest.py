@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +16,10 @@ from bot.playground.client import Customer
 from db.sessions import create_engine, upgrade
 from tests.modelserver import ModelServer
 from tests.playground import Running, running
+
+# Machines are noisy: a slow example is no failure.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 # What may be absent for good reason, also in CI; any other skip fails there.
 ABSENT_FOR_GOOD = ("shared data",)
