@@ -198,7 +198,7 @@ async def test_open_streams_and_polls_end_with_the_server(web: aiohttp.ClientSes
         poll = asyncio.ensure_future(web.get(f"{url}/bot{TOKEN}/getUpdates?timeout=50"))
         await asyncio.sleep(0.1)
         started = time.monotonic()
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 5  # the long poll alone would take longer
     await stream.read()
     assert await (await poll).json() == {"ok": True, "result": []}
 
