@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import platformdirs
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from telegram import Bot, BotCommand, Update
 from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
@@ -22,6 +24,7 @@ from bot.outbound import Outbound
 from bot.settings import Settings, is_loopback
 from bot.turns import ChatOrder, Turns
 from db import queries
+from db.models import utc_now
 from db.sessions import Sessions, create_engine, create_sessions, upgrade
 from inference import embedded, knowledge, models
 from inference.client import ModelClient, TimeLimits
@@ -35,6 +38,8 @@ BotApplication = Application[Any, Any, Any, Any, Any, Any]
 _POLL_S = 30
 _READ_S = 30.0  # a message whose answer is waited for too shortly would be sent twice
 _LONGEST_PAUSE_S = 30.0
+_RESUME_EVERY_S = 60.0
+_RESUME_AFTER_S = 30.0  # a younger turn may be on its way to the queue
 _GRACE_S = 3.0  # for running answers when the process is asked to end
 
 
@@ -157,14 +162,16 @@ async def running_bot(
     await application.start()
     await _resume(application, sessions)
     request = _build_request(settings.telegram_api_url, connections=1)
-    polling = asyncio.create_task(_poll(application, sessions, request))
+    work = asyncio.gather(
+        _poll(application, sessions, request), _keep_resuming(application, sessions)
+    )
     log.info("bot_started", bot=application.bot.username)
     try:
         yield application
     finally:
-        polling.cancel()
+        work.cancel()
         with suppress(asyncio.CancelledError):
-            await polling
+            await work
         await request.shutdown()
         if isinstance(order := application.update_processor, ChatOrder):
             await order.park(_GRACE_S)
@@ -194,13 +201,26 @@ async def _initialize(application: BotApplication) -> None:
         )
 
 
-async def _resume(application: BotApplication, sessions: Sessions) -> None:
+async def _resume(application: BotApplication, sessions: Sessions, age_s: float = 0.0) -> None:
+    """Take up the turns that never ended: those of an earlier process, later our own failures."""
+    before = utc_now() - timedelta(seconds=age_s)
+    order = application.update_processor
     async with sessions.begin() as session:
-        turns = await queries.unfinished(session, application.bot.id)
+        turns = await queries.unfinished(session, application.bot.id, before)
+    turns = [turn for turn in turns if not (isinstance(order, ChatOrder) and order.holds(turn))]
     if turns:
         log.info("turns_resumed", count=len(turns))
     for turn in turns:
         application.update_queue.put_nowait(turn)
+
+
+async def _keep_resuming(application: BotApplication, sessions: Sessions) -> None:
+    while True:
+        await asyncio.sleep(_RESUME_EVERY_S)
+        try:
+            await _resume(application, sessions, _RESUME_AFTER_S)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("resuming_failed", error=type(error).__name__)
 
 
 async def _poll(application: BotApplication, sessions: Sessions, request: HTTPXRequest) -> None:

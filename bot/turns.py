@@ -48,6 +48,11 @@ class ChatOrder(BaseUpdateProcessor):
         super().__init__(max_concurrent_updates=1_000_000)
         self._chats: dict[int, _Queue] = {}
         self._running: set[asyncio.Task[Any]] = set()
+        self._held: set[int] = set()  # ids of the messages whose turns wait or run
+
+    def holds(self, turn: Turn) -> bool:
+        """Return whether a turn waits or runs here."""
+        return turn.message_id in self._held
 
     async def do_process_update(self, update: object, coroutine: Awaitable[Any]) -> None:
         """Run `coroutine` when the turns before it in its chat have ended."""
@@ -57,6 +62,13 @@ class ChatOrder(BaseUpdateProcessor):
             return
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        self._held.add(update.message_id)
+        try:
+            await self._run_in_order(update, coroutine)
+        finally:
+            self._held.discard(update.message_id)
+
+    async def _run_in_order(self, update: Turn, coroutine: Awaitable[Any]) -> None:
         if passes_queue(update):
             await coroutine
             return
@@ -107,7 +119,7 @@ class Turns:
     async def run(self, turn: Turn) -> None:
         """Run one turn to its end: an answer, or an apology, never silence.
 
-        What the database or Telegram's login keeps from ending stays for the next start.
+        What the database or Telegram's login keeps from ending is taken up again later.
         """
         if turn.kind == Kind.TEXT:  # before anything is awaited: a stop may follow at once
             self._writing[turn.chat_id] = _Writing(turn.message_id)

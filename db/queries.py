@@ -1,6 +1,7 @@
 """What the bot asks of the database. Each function works inside the caller's transaction."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Insert, select, update
@@ -137,9 +138,13 @@ async def store(session: AsyncSession, incoming: Incoming) -> Turn | None:
     )
 
 
-async def unfinished(session: AsyncSession, bot_id: int) -> list[Turn]:
-    """Return the turns that never ended, in the order of their messages."""
-    rows = await session.execute(_TURN.where(Message.bot_id == bot_id, Message.done_at.is_(None)))
+async def unfinished(session: AsyncSession, bot_id: int, before: datetime) -> list[Turn]:
+    """Return the turns of messages from before a time that never ended, in their order."""
+    rows = await session.execute(
+        _TURN.where(
+            Message.bot_id == bot_id, Message.done_at.is_(None), Message.received_at < before
+        )
+    )
     return [Turn(*row) for row in rows]
 
 

@@ -1,6 +1,7 @@
 """Migrations up and down on both databases, and the queries' promises."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import inspect, select, text
@@ -8,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import queries, sessions
-from db.models import Base, Conversation, Customer, Feedback, Kind, Message, Way
+from db.models import Base, Conversation, Customer, Feedback, Kind, Message, Way, utc_now
 from db.queries import Incoming
 
 
@@ -84,9 +85,10 @@ async def test_unfinished_turns_come_back_in_order_of_their_messages(engine: Asy
         assert turns[1]
         await queries.finish(session, turns[1].message_id)
     async with make.begin() as session:
-        left = await queries.unfinished(session, bot_id=1)
+        left = await queries.unfinished(session, bot_id=1, before=utc_now())
         assert left == [turns[0], turns[2]]
-        assert await queries.unfinished(session, bot_id=2) == []
+        assert await queries.unfinished(session, 1, utc_now() - timedelta(minutes=1)) == []
+        assert await queries.unfinished(session, bot_id=2, before=utc_now()) == []
 
 
 async def test_a_second_rating_replaces_the_first(engine: AsyncEngine) -> None:

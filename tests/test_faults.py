@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import select, text
 
-from bot import outbound, texts
+from bot import app, outbound, texts
 from bot.app import open_consultant, open_database, running_bot
 from bot.playground.client import Message as Shown
 from db.models import Answer, Customer
@@ -58,6 +58,37 @@ async def test_an_outage_of_any_length_loses_no_answer(
         (answer,) = await ask(customer, "/help")
         assert answer.text == texts.HELP
         assert len(await customer.messages()) == 2
+
+
+async def test_a_turn_that_could_not_end_is_taken_up_without_a_restart(
+    database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_RESUME_EVERY_S", 0.3)
+    monkeypatch.setattr(app, "_RESUME_AFTER_S", 0.0)
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(79)
+        await shop.playground.fault("sendMessage", status=401, times=1)
+        (answer,) = await ask(customer, "/help")
+        assert answer.text == texts.HELP
+        await asyncio.sleep(1)  # some more rounds of resuming
+        assert len(await customer.messages()) == 2
+
+
+async def test_turns_under_way_are_not_taken_up_twice(
+    database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_RESUME_EVERY_S", 0.05)
+    monkeypatch.setattr(app, "_RESUME_AFTER_S", 0.0)
+    model.reply = lambda asked: f"{asked} 답"
+    model.token_s = 0.1
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(80)
+        first = await customer.send(MOULD)
+        await customer.send(AIRING)
+        await customer.wait_for(2, after=first.id)
+        await shop.wait_until_idle()
+        assert len(model.requests) == 2
+        assert await shop.playground.calls("editMessageText", 80) == []
 
 
 async def test_a_slow_telegram_doubles_nothing(database_url: str, model: ModelServer) -> None:
