@@ -11,7 +11,6 @@ from urllib.parse import urlencode, urlsplit
 
 import platformdirs
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from telegram import Bot, BotCommand, Update
 from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
@@ -104,11 +103,11 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
         raise OperatorError(msg)
     server = embedded.EmbeddedServer(model.path())
     try:
-        await server.start()
-    except embedded.EmbeddedServerError as error:
-        if required:
-            raise OperatorError(str(error)) from error
-    try:
+        try:
+            await server.start()
+        except embedded.EmbeddedServerError as error:
+            if required:
+                raise OperatorError(str(error)) from error
         async with ModelClient(
             server.url, model.path().stem, api_key=server.api_key, limits=limits
         ) as client:
@@ -219,7 +218,7 @@ async def _keep_resuming(application: BotApplication, sessions: Sessions) -> Non
         await asyncio.sleep(_RESUME_EVERY_S)
         try:
             await _resume(application, sessions, _RESUME_AFTER_S)
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # the next round tries again
             log.warning("resuming_failed", error=type(error).__name__)
 
 

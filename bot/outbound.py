@@ -277,7 +277,7 @@ class AnswerStream:
             await _wait(self._changed, patience)
             self._changed.clear()
             patience = _TYPING_EVERY_S
-            stale = self._shown and loop.time() - shown_at > _DRAFT_EVERY_S
+            stale = self._draft_id and self._shown and loop.time() - shown_at > _DRAFT_EVERY_S
             if self.text != self._shown or stale:
                 # Once closed, only an answer that came too fast to be seen growing is shown.
                 if self._closed.is_set() and (self._shown or self._draft_id is None):

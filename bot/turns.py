@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,8 @@ class ChatOrder(BaseUpdateProcessor):
             await self._run_in_order(update, coroutine)
         finally:
             self._held.discard(update.message_id)
+            if isinstance(coroutine, Coroutine):
+                coroutine.close()  # parked before its turn came, it was never begun
 
     async def _run_in_order(self, update: Turn, coroutine: Awaitable[Any]) -> None:
         if passes_queue(update):

@@ -107,7 +107,7 @@ class EmbeddedServer:
 
 
 def _parameters(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no types
-    """Return llama.cpp's parameters; the figures behind them are in the docs of the model."""
+    """Return llama.cpp's parameters."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()

@@ -17,7 +17,7 @@ from bot.playground.store import Store
 from bot.settings import Settings
 from db.models import Message
 from tests.modelserver import MODEL, ModelServer
-from tests.playground import TOKEN, running
+from tests.playground import TOKEN, Running, running
 
 
 @dataclass
@@ -68,14 +68,28 @@ async def open_shop(
     model: ModelServer,
     **changes: Any,  # noqa: ANN401 - settings
 ) -> AsyncIterator[Shop]:
-    async with running() as telegram:
-        settings = settings_for(telegram.url, database_url, model, **changes)
-        async with (
-            open_database(settings) as engine,
-            open_consultant(settings) as consultant,
-            running_bot(settings, engine, consultant),
-        ):
-            yield Shop(telegram.url, telegram.store, telegram.playground, engine, model)
+    async with (
+        running() as telegram,
+        open_bot(telegram, database_url, model, **changes) as engine,
+    ):
+        yield Shop(telegram.url, telegram.store, telegram.playground, engine, model)
+
+
+@asynccontextmanager
+async def open_bot(
+    telegram: Running,
+    database_url: str,
+    model: ModelServer,
+    **changes: Any,  # noqa: ANN401 - settings
+) -> AsyncIterator[AsyncEngine]:
+    """Run the bot on a playground that is there already."""
+    settings = settings_for(telegram.url, database_url, model, **changes)
+    async with (
+        open_database(settings) as engine,
+        open_consultant(settings) as consultant,
+        running_bot(settings, engine, consultant),
+    ):
+        yield engine
 
 
 async def ask(customer: Customer, text: str, *, answers: int = 1) -> list[client.Message]:

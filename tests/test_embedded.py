@@ -187,7 +187,7 @@ async def test_stopped_it_is_gone_and_stays_gone(model_file: Path, killed: bool)
 
 @pytest.mark.model
 async def test_it_ends_when_its_parent_is_killed(model_file: Path) -> None:
-    with Popen([sys.executable, "-c", PARENT, str(model_file)], stdout=PIPE, text=True) as parent:  # noqa: ASYNC220
+    with Popen([sys.executable, "-c", PARENT, str(model_file)], stdout=PIPE, text=True) as parent:  # noqa: ASYNC220 - short-lived
         assert parent.stdout is not None
         try:
             pid = int(await asyncio.to_thread(parent.stdout.readline))

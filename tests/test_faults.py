@@ -6,12 +6,11 @@ import pytest
 from sqlalchemy import select, text
 
 from bot import app, outbound, texts
-from bot.app import open_consultant, open_database, running_bot
 from bot.playground.client import Message as Shown
 from db.models import Answer, Customer
 from tests.modelserver import ModelServer
 from tests.playground import running
-from tests.shop import ask, open_shop, settings_for
+from tests.shop import ask, open_bot, open_shop
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
 AIRING = "도배 후 환기는 어떻게 하나요?"
@@ -105,12 +104,7 @@ async def test_a_429_at_the_start_does_not_end_the_bot(
 ) -> None:
     async with running() as telegram:
         await telegram.playground.fault("setMyCommands", status=429, retry_after=5)
-        settings = settings_for(telegram.url, database_url, model)
-        async with (
-            open_database(settings) as engine,
-            open_consultant(settings) as consultant,
-            running_bot(settings, engine, consultant),
-        ):
+        async with open_bot(telegram, database_url, model):
             (answer,) = await ask(telegram.playground.customer(66), "/help")
             assert answer.text == texts.HELP
 
@@ -120,12 +114,7 @@ async def test_a_webhook_left_behind_does_not_keep_the_bot_from_polling(
 ) -> None:
     async with running() as telegram:
         await telegram.bot.set_webhook("https://shop.example/hook")
-        settings = settings_for(telegram.url, database_url, model)
-        async with (
-            open_database(settings) as engine,
-            open_consultant(settings) as consultant,
-            running_bot(settings, engine, consultant),
-        ):
+        async with open_bot(telegram, database_url, model):
             (answer,) = await ask(telegram.playground.customer(78), "/help")
             assert answer.text == texts.HELP
 

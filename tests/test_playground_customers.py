@@ -339,7 +339,7 @@ async def test_only_this_machine_and_this_page(
 
 async def test_serves_loopback_only() -> None:
     with pytest.raises(ValueError, match="this machine only"):
-        async with serve(create_app(Store(), token=TOKEN), 0, host="0.0.0.0"):  # noqa: S104
+        async with serve(create_app(Store(), token=TOKEN), 0, host="0.0.0.0"):  # noqa: S104 - to be refused
             pass
 
 

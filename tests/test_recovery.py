@@ -130,7 +130,9 @@ async def test_asked_to_end_the_bot_ends_soon_and_goes_on_later(
         customer = telegram.playground.customer(55)
         async with bot_process(telegram, model, database_url, tmp_path) as bot:
             await customer.send(MOULD)
+            await customer.send("그다음 질문도 기다립니다")
             await model.wait_until_asked(1)
+            await asyncio.sleep(0.5)
             bot.terminate()
             async with asyncio.timeout(8):
                 _, errors = await bot.communicate()
@@ -138,8 +140,9 @@ async def test_asked_to_end_the_bot_ends_soon_and_goes_on_later(
             await model.wait_until_cancelled(1)
         # The log names neither what was asked nor the token.
         assert b"bot_stopped" in errors
+        assert b"Warning" not in errors
         assert MOULD.encode() not in errors
         assert TOKEN.encode() not in errors
         model.token_s = 0.0
         async with bot_process(telegram, model, database_url, tmp_path):
-            await customer.wait_for(lambda seen: len(answers(seen)) == 1)
+            await customer.wait_for(lambda seen: len(answers(seen)) == 2)
