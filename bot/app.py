@@ -1,60 +1,50 @@
-"""Wires the parts: the model's side, one python-telegram-bot Application, polling, recovery."""
+"""Wires the parts: the model's side, the bot, its worker, polling or webhook."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
 
 import platformdirs
 import structlog
-from sqlalchemy.ext.asyncio import AsyncEngine
-from telegram import Bot, BotCommand, Update
-from telegram.error import InvalidToken, NetworkError, RetryAfter, TelegramError
-from telegram.ext import Application, ApplicationBuilder, TypeHandler
-from telegram.request import HTTPXRequest
+from sqlalchemy import literal, select
+from telegram import Bot, BotCommand
+from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from bot import texts, updates
-from bot.consult import Consultant
+from bot.consult import Consultant, Limits
+from bot.errors import OperatorError
+from bot.gate import Gate
 from bot.outbound import Outbound
-from bot.settings import Settings, is_loopback
-from bot.turns import ChatOrder, Turns
-from db import queries
-from db.models import utc_now
-from db.sessions import Sessions, create_engine, create_sessions, upgrade
+from bot.pacing import Pacing
+from bot.receiving import Receiver
+from bot.settings import Settings
+from bot.telegram_api import build_bot, build_request
+from bot.turns import Turns
+from bot.web import Door
+from bot.worker import Worker
+from db import database as db
+from db.database import Database
 from inference import embedded, knowledge, models
 from inference.client import ModelClient, TimeLimits
 from inference.retrieval import E5Embedder, Retriever
 
 log = structlog.get_logger()
 
-RawUpdate = dict[str, Any]
-BotApplication = Application[Any, Any, Any, Any, Any, Any]
-
-_POLL_S = 30
-_READ_S = 30.0  # a message whose answer is waited for too shortly would be sent twice
 _LONGEST_PAUSE_S = 30.0
-_RESUME_EVERY_S = 60.0
-_RESUME_AFTER_S = 30.0  # a younger turn may be on its way to the queue
-_GRACE_S = 3.0  # for running answers when the process is asked to end
-
-
-class OperatorError(Exception):
-    """Something the operator must put right; the text is one Korean sentence."""
+_WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat at a time
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """Migrate the database to the newest revision and keep its engine open."""
-    engine = create_engine(settings.database_url.get_secret_value())
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Migrate the database to the newest revision and keep it open."""
+    database = db.open_database(settings.database_url.get_secret_value())
     try:
-        await upgrade(engine)
-        yield engine
+        await db.upgrade(database)
+        yield database
     finally:
-        await engine.dispose()
+        await database.close()
 
 
 @asynccontextmanager
@@ -65,15 +55,20 @@ async def open_consultant(
 
     Where the model is not required and does not start, it counts as away.
     """
+    at_once = settings.model_at_once or (32 if settings.model_url else embedded.PARALLEL)
     async with open_model(settings, required=model_required) as client:
         yield Consultant(
             await asyncio.to_thread(_load_retriever, settings.knowledge),
             client,
             policy=settings.policy,
             check_answers=settings.answer_check,
-            context_tokens=(
-                settings.model_context if settings.model_url else embedded.CONTEXT_TOKENS
+            limits=Limits(
+                context_tokens=(
+                    settings.model_context if settings.model_url else embedded.CONTEXT_TOKENS
+                ),
+                tokens_a_day=settings.tokens_a_day,
             ),
+            gate=Gate(at_once=at_once, most_waiting=settings.model_queue),
             adapter=settings.model_adapter or None,
         )
 
@@ -87,7 +82,11 @@ def _load_retriever(path: Path | None) -> Retriever:
 @asynccontextmanager
 async def open_model(settings: Settings, *, required: bool = True) -> AsyncIterator[ModelClient]:
     """Return a client of MODEL_URL, or of the embedded server, which runs meanwhile."""
-    limits = TimeLimits(first_token=settings.model_first_token_s, total=settings.model_total_s)
+    limits = TimeLimits(
+        connect=settings.model_connect_s,
+        first_token=settings.model_first_token_s,
+        total=settings.model_total_s,
+    )
     if settings.model_url:
         async with ModelClient(
             settings.model_url,
@@ -116,152 +115,121 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
         await server.stop()
 
 
-def build_application(settings: Settings) -> BotApplication:
-    """Return the Application; our own polling feeds it, since it must store first."""
-    api = settings.telegram_api_url
-    return (
-        ApplicationBuilder()
-        .token(settings.telegram_token.get_secret_value())
-        .base_url(f"{api}/bot")
-        .base_file_url(f"{api}/file/bot")
-        .request(_build_request(api, connections=256))
-        .concurrent_updates(ChatOrder())
-        .updater(None)
-        .job_queue(None)
-        .build()
-    )
+@dataclass
+class RunningBot:
+    """What runs, for tests to look at."""
 
-
-def _build_request(api: str, connections: int) -> HTTPXRequest:
-    return HTTPXRequest(
-        connection_pool_size=connections,
-        read_timeout=_READ_S,
-        # A proxy of the environment is for the outside world, not for this machine's own servers.
-        httpx_kwargs={"trust_env": not is_loopback(urlsplit(api).hostname or "")},
-    )
+    bot: Bot
+    worker: Worker
 
 
 @asynccontextmanager
 async def running_bot(
-    settings: Settings, engine: AsyncEngine, consultant: Consultant
-) -> AsyncIterator[BotApplication]:
-    """Take up unfinished turns, then answer what comes, until the context is left."""
+    settings: Settings,
+    database: Database,
+    consultant: Consultant,
+    *,
+    webhook: bool = False,
+    door: Door | None = None,
+) -> AsyncIterator[RunningBot]:
+    """Take up unfinished turns, then answer what comes, until the context is left.
+
+    With `webhook`, Telegram brings the updates through `door`, and other processes may do the
+    same on the same Postgres; else this process fetches them, and is the only one.
+    """
     if not settings.telegram_token.get_secret_value():
         msg = "TELEGRAM_TOKEN이 없어요. @BotFather에게 받은 토큰을 환경 변수나 .env에 넣어 주세요."
         raise OperatorError(msg)
-    application = build_application(settings)
-    await _initialize(application)
-    sessions = create_sessions(engine)
-    turns = Turns(sessions, Outbound(application.bot), consultant)
-
-    async def run_turn(turn: queries.Turn, _context: object) -> None:
-        await turns.run(turn)
-
-    application.add_handler(TypeHandler(queries.Turn, run_turn))
-    await application.start()
-    await _resume(application, sessions)
-    request = _build_request(settings.telegram_api_url, connections=1)
-    work = asyncio.gather(
-        _poll(application, sessions, request), _keep_resuming(application, sessions)
-    )
-    log.info("bot_started", bot=application.bot.username)
+    bot = build_bot(settings)
+    pacing = Pacing(settings.telegram_calls_a_second)
     try:
-        yield application
+        await _log_in(bot)
+        turns = Turns(database, Outbound(bot, pacing), consultant, bot.id)
+        worker = Worker(
+            database,
+            bot.id,
+            turns,
+            alone=not webhook or settings.is_sqlite,
+            on_share=pacing.share,
+        )
+        receiver = Receiver(bot, database, worker, messages_a_minute=settings.messages_a_minute)
+        await worker.start()
+        try:
+            if door:
+                door.check = _check(database)
+            async with _receiving(settings, bot, receiver, door if webhook else None):
+                log.info("bot_started", bot=bot.username)
+                yield RunningBot(bot, worker)
+        finally:
+            if door:
+                door.check = None
+            await worker.stop(settings.shutdown_s)
+            log.info("bot_stopped")
     finally:
-        work.cancel()
+        await bot.shutdown()
+
+
+@asynccontextmanager
+async def _receiving(
+    settings: Settings, bot: Bot, receiver: Receiver, door: Door | None
+) -> AsyncIterator[None]:
+    """Let updates in: through the door, or by polling."""
+    if door:
+        secret = settings.webhook_secret.get_secret_value()
+        door.webhook = receiver.webhook(secret)
+        await _insist(
+            lambda: bot.set_webhook(
+                settings.webhook_url,
+                secret_token=secret,
+                allowed_updates=updates.ALLOWED_UPDATES,
+                max_connections=_WEBHOOK_CONNECTIONS,
+            )
+        )
+        yield
+        door.webhook = None  # Telegram tries again, elsewhere
+        return
+    await _insist(bot.delete_webhook)  # one left behind would refuse polling
+    request = build_request(settings.telegram_api_url)
+    await request.initialize()
+    polling = asyncio.create_task(receiver.poll(request))
+    try:
+        yield
+    finally:
+        polling.cancel()
         with suppress(asyncio.CancelledError):
-            await work
+            await polling
         await request.shutdown()
-        if isinstance(order := application.update_processor, ChatOrder):
-            await order.park(_GRACE_S)
-        await application.stop()
-        await application.shutdown()
-        log.info("bot_stopped")
 
 
-async def _initialize(application: BotApplication) -> None:
+def _check(database: Database) -> Callable[[], Awaitable[str | None]]:
+    async def check() -> str | None:
+        await database.run(lambda c: c.execute(select(literal(1))))
+        return None
+
+    return check
+
+
+async def _log_in(bot: Bot) -> None:
     """Log in, however long the network takes. Raises `OperatorError` for a wrong token."""
+    await _insist(bot.initialize)
+    with suppress(TelegramError):  # only the menu hangs on it
+        await bot.set_my_commands([BotCommand(name, text) for name, text in texts.COMMANDS.items()])
+
+
+async def _insist(call: Callable[[], Awaitable[object]]) -> None:
+    """Make a call without which there is no bot until it succeeds. Raises `OperatorError`."""
     pause = 1.0
     while True:
         try:
-            await application.initialize()
-            await application.bot.delete_webhook()  # one left behind would refuse polling
-            break
+            await call()
+            return
         except InvalidToken as error:
             msg = "텔레그램이 TELEGRAM_TOKEN을 받아들이지 않아요. 토큰을 다시 확인해 주세요."
+            raise OperatorError(msg) from error
+        except BadRequest as error:
+            msg = f"텔레그램이 WEBHOOK_URL을 받아들이지 않아요: {error.message}"
             raise OperatorError(msg) from error
         except (NetworkError, RetryAfter) as error:
             log.warning("telegram_unreachable", error=type(error).__name__, retry_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
-    with suppress(TelegramError):  # only the menu hangs on it
-        await application.bot.set_my_commands(
-            [BotCommand(name, text) for name, text in texts.COMMANDS.items()]
-        )
-
-
-async def _resume(application: BotApplication, sessions: Sessions, age_s: float = 0.0) -> None:
-    """Take up the turns that never ended: those of an earlier process, later our own failures."""
-    before = utc_now() - timedelta(seconds=age_s)
-    order = application.update_processor
-    async with sessions.begin() as session:
-        turns = await queries.unfinished(session, application.bot.id, before)
-    turns = [turn for turn in turns if not (isinstance(order, ChatOrder) and order.holds(turn))]
-    if turns:
-        log.info("turns_resumed", count=len(turns))
-    for turn in turns:
-        application.update_queue.put_nowait(turn)
-
-
-async def _keep_resuming(application: BotApplication, sessions: Sessions) -> None:
-    while True:
-        await asyncio.sleep(_RESUME_EVERY_S)
-        try:
-            await _resume(application, sessions, _RESUME_AFTER_S)
-        except Exception as error:  # the next round tries again
-            log.warning("resuming_failed", error=type(error).__name__)
-
-
-async def _poll(application: BotApplication, sessions: Sessions, request: HTTPXRequest) -> None:
-    """Fetch updates for ever. A batch is stored before the next call tells Telegram so."""
-    bot = application.bot
-    query = {"timeout": _POLL_S, "allowed_updates": json.dumps(updates.ALLOWED_UPDATES)}
-    pause = 1.0
-    while True:
-        try:
-            # Not `bot.get_updates`: there one update that it cannot parse fails the whole batch,
-            # and the batch goes to the log.
-            result = await request.post(
-                f"{bot.base_url}/getUpdates?{urlencode(query)}", read_timeout=_POLL_S + _READ_S
-            )
-            batch = cast(list[RawUpdate], result)
-            for turn in await _store(bot, sessions, batch):
-                application.update_queue.put_nowait(turn)
-            if batch:
-                query["offset"] = batch[-1]["update_id"] + 1
-            pause = 1.0
-        except Exception as error:
-            # Nothing is lost: what is not stored is not acknowledged, so it comes again.
-            log.warning("polling_failed", error=type(error).__name__, retry_in_s=pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
-
-
-async def _store(bot: Bot, sessions: Sessions, batch: list[RawUpdate]) -> list[queries.Turn]:
-    """Store a batch of raw updates in one transaction and return the turns it brings."""
-    async with sessions.begin() as session:
-        stored = [
-            await queries.store(session, incoming)
-            for body in batch
-            if (incoming := _read(bot, body))
-        ]
-    return [turn for turn in stored if turn]
-
-
-def _read(bot: Bot, body: RawUpdate) -> queries.Incoming | None:
-    """Read one update; one that cannot be read must not hold up those behind it."""
-    try:
-        return updates.read(Update.de_json(body, bot), bot.id, bot.username)
-    except Exception as error:  # whatever the library raises on what it does not know
-        log.warning("update_unreadable", error=type(error).__name__)
-        return None

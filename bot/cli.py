@@ -15,6 +15,7 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from bot import logs
+from bot.errors import OperatorError
 from bot.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,18 +68,33 @@ def playground(port: Port = DEMO_PORT, folder: Folder = Path("var/playground")) 
 
 
 @app.command()
-def bot() -> None:
-    """텔레그램에서 딥봇을 실행합니다 (TELEGRAM_TOKEN 필요)."""
+def bot(
+    webhook: Annotated[
+        bool,
+        typer.Option(
+            "--webhook",
+            help="폴링 대신 웹훅으로 받기 (WEBHOOK_URL, WEBHOOK_SECRET; Postgres면 여러 프로세스)",
+        ),
+    ] = False,
+) -> None:
+    """텔레그램에서 딥봇을 실행합니다 (TELEGRAM_TOKEN 필요).
+
+    LISTEN 주소에서 /healthz, /readyz, /metrics도 엽니다.
+    """
     from bot.app import open_consultant, open_database, running_bot
+    from bot.web import open_door
 
     settings = _settings()
     logs.configure(settings.log_format)
 
     async def run() -> None:
+        if webhook:
+            settings.require_webhook()
         async with (
-            open_database(settings) as engine,
+            open_door(settings.listen) as door,
+            open_database(settings) as database,
             open_consultant(settings) as consultant,
-            running_bot(settings, engine, consultant),
+            running_bot(settings, database, consultant, webhook=webhook, door=door),
         ):
             await asyncio.Event().wait()
 
@@ -197,14 +213,14 @@ def downgrade_database(
 
 
 def _migrate(direction: Literal["upgrade", "downgrade"], revision: str) -> None:
-    from db import sessions
+    from db import database as db
 
     async def run() -> None:
-        engine = sessions.create_engine(_settings().database_url.get_secret_value())
+        database = db.open_database(_settings().database_url.get_secret_value())
         try:
-            await getattr(sessions, direction)(engine, revision)
+            await getattr(db, direction)(database, revision)
         finally:
-            await engine.dispose()
+            await database.close()
 
     _run(run())
 
@@ -251,7 +267,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     from alembic.util import CommandError
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
-    from bot.app import OperatorError
     from inference.knowledge import KnowledgeError
 
     try:

@@ -9,7 +9,8 @@ from typing import Any
 
 import structlog
 
-from bot import texts
+from bot import metrics, texts
+from bot.gate import FullError, Gate
 from bot.settings import AnswerPolicy
 from db.models import Way
 from inference import check, prompts
@@ -24,6 +25,8 @@ FOUND = 0.35
 CLEAR = 0.85
 # Entries that a model is given: a small one mixes more of them up, and reads them slowly.
 _HITS: dict[AnswerPolicy, int] = {"careful": 2, "model": 4}
+
+_SAY_WAITING_EVERY_S = 2.0
 
 _GREETING = re.compile(
     r"(안녕(하세요|하십니까)?|하이|반가워요?|반갑습니다|ㅎㅇ|hello|hi)[\s!.~^ㅎ]*"
@@ -53,6 +56,14 @@ class Consultation:
         return self.usage.model if self.usage else None
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model is given at most: tokens of one request, and of a customer's day (0: any)."""
+
+    context_tokens: int
+    tokens_a_day: int = 0
+
+
 class Consultant:
     """Answers questions from knowledge; the model helps, the knowledge decides."""
 
@@ -63,27 +74,32 @@ class Consultant:
         *,
         policy: AnswerPolicy,
         check_answers: bool = True,
-        context_tokens: int,
+        limits: Limits,
+        gate: Gate,
         adapter: str | None = None,
     ) -> None:
         self.adapter = adapter
+        self._limits = limits
+        self._gate = gate
         self._retriever = retriever
         self._client = client
         self._policy = policy
         self._check_answers = check_answers
-        self._context_tokens = context_tokens
 
     async def answer(
         self,
         question: str,
         past: Sequence[prompts.PastExchange] = (),
         stop: "Stop | None" = None,
+        *,
+        tokens_today: int = 0,
     ) -> AsyncGenerator[str | Consultation]:
         """Yield the whole visible text each time it grows, then the `Consultation`.
 
         Cancelled with `stop` called, it ends with what stands so far instead.
         """
         work = _Work(question)
+        work.may_ask = not 0 < self._limits.tokens_a_day <= tokens_today
         try:
             async with aclosing(self._answer(work, past)) as steps:
                 async for step in steps:
@@ -116,10 +132,31 @@ class Consultant:
             else:
                 yield work.result(texts.MODEL_AWAY, Way.FAILED, Failure.UNREACHABLE)
             return
-        async with aclosing(self._ask_model(work, past)) as visible:
-            async for text in visible:
-                yield text
+        if not work.may_ask:
+            work.error, work.excuse = "tokens_spent", texts.TOKENS_SPENT
+        else:
+            async with aclosing(self._wait_and_ask(work, past)) as visible:
+                async for text in visible:
+                    yield text
         yield self._judge(work)
+
+    async def _wait_and_ask(
+        self, work: "_Work", past: Sequence[prompts.PastExchange]
+    ) -> AsyncGenerator[str]:
+        """Stand in line for the model, saying so, then ask it."""
+        try:
+            place = self._gate.join()
+        except FullError as full:
+            work.error, work.excuse = "busy", texts.BUSY.format(seconds=full.seconds)
+            return
+        try:
+            while not await place.reached(within_s=_SAY_WAITING_EVERY_S):
+                yield texts.WAITING.format(seconds=place.seconds)
+            async with aclosing(self._ask_model(work, past)) as visible:
+                async for text in visible:
+                    yield text
+        finally:
+            place.leave()
 
     async def _ask_model(
         self, work: "_Work", past: Sequence[prompts.PastExchange]
@@ -130,7 +167,7 @@ class Consultant:
             [hit.entry for hit in work.hits],
             # A small model takes its own earlier words for facts.
             past if self._policy == "model" else (),
-            context_tokens=self._context_tokens,
+            context_tokens=self._limits.context_tokens,
         )
         checked_first = self._policy == "careful" and self._check_answers
         try:
@@ -151,12 +188,15 @@ class Consultant:
                     yield work.show(whole.strip(), Way.MODEL)
         except ModelError as failure:
             log.warning("model_failed", failure=failure.failure)
+            metrics.MODEL_ERRORS.labels(failure.failure).inc()
             work.error = failure.failure
 
     def _judge(self, work: "_Work") -> Consultation:
         """Return the model's answer if it passes, else the best there is without it."""
         if not work.error and self._check_answers and (problem := work.find_problem(work.written)):
             work.error = f"check_{problem}"
+        if work.error and work.error.startswith("check_"):
+            metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
         if not work.error and work.written.strip():
             return work.result(work.written.strip(), Way.MODEL)
         if work.hits:
@@ -165,7 +205,7 @@ class Consultant:
             return work.result(text, Way.FALLBACK, work.error)
         if work.written:
             return work.result(texts.DECLINED, Way.DECLINED, work.error)
-        return work.result(texts.MODEL_AWAY, Way.FAILED, work.error or "check_empty")
+        return work.result(work.excuse, Way.FAILED, work.error or "check_empty")
 
     def _stopped(self, work: "_Work") -> Consultation:
         """Return what was shown of a stopped answer, as far as it passes the check."""
@@ -196,6 +236,8 @@ class _Work:
         self.way = Way.FIXED
         self.usage: Usage | None = None
         self.error: str | None = None
+        self.may_ask = True  # the model
+        self.excuse = texts.MODEL_AWAY  # where the model was not to be had and nothing was found
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._first_s: float | None = None

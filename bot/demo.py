@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bot.app import OperatorError, open_consultant, open_database, running_bot
+from bot.app import open_consultant, open_database, running_bot
+from bot.errors import OperatorError
 from bot.playground.server import create_app, serve
 from bot.playground.store import Store
 from bot.settings import Settings
@@ -27,9 +28,9 @@ async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> 
             update={"telegram_token": SecretStr(token), "telegram_api_url": url}
         )
         async with (
-            open_database(settings) as engine,
+            open_database(settings) as database,
             open_consultant(settings) as consultant,
-            running_bot(settings, engine, consultant),
+            running_bot(settings, database, consultant),
         ):
             is_ready.set()
             say(f"딥봇이 준비됐어요: {url}  (끝내기: Ctrl-C)")

@@ -15,9 +15,9 @@ from typing import Self, TypeVar, cast
 import structlog
 from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
 from telegram.constants import ChatAction, MessageLimit
-from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
+from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
 
-from bot import texts
+from bot import metrics, texts
 from bot.pacing import Pacing
 
 log = structlog.get_logger()
@@ -32,6 +32,8 @@ _TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
 _TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
 _DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
 STOP_DATA = "stop"
+
+_RESULTS = {RetryAfter: "flood_control", BadRequest: "refused", Forbidden: "unreachable"}
 
 _BREAKS = tuple(re.compile(p) for p in (r"\n\n", r"\n", r"[.!?…]\s", r"\s"))
 
@@ -72,10 +74,9 @@ def _markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
 class Outbound:
     """Sends for one bot."""
 
-    def __init__(self, bot: Bot) -> None:
+    def __init__(self, bot: Bot, pacing: Pacing | None = None) -> None:
         self._bot = bot
-        self._pacing = Pacing()
-        self._drafts_refused: set[int] = set()
+        self._pacing = pacing or Pacing()
 
     async def send(self, chat_id: int, text: str, keyboard: Keyboard) -> int:
         """Send one message of at most 4,096 characters and return its id."""
@@ -115,16 +116,17 @@ class Outbound:
     def stream(
         self,
         chat_id: int,
-        draft_id: int,
+        draft_id: int | None,
         message_id: int | None,
         on_message: Callable[[int], Awaitable[None]],
     ) -> "AnswerStream":
         """Return a stream that shows an answer while it grows.
 
-        `message_id` is a message that an earlier try left behind, to be edited; `on_message`
-        is told the id of a new one before anything else happens to it.
+        Without a `draft_id`, and in groups, it grows as a message. `message_id` is one that an
+        earlier try left behind, to be edited; `on_message` is told the id of a new one before
+        anything else happens to it.
         """
-        drafts = chat_id > 0 and chat_id not in self._drafts_refused and message_id is None
+        drafts = chat_id > 0 and message_id is None
         return AnswerStream(self, chat_id, draft_id if drafts else None, message_id, on_message)
 
     async def _deliver(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T:
@@ -137,7 +139,7 @@ class Outbound:
         self._pacing.take(chat_id, _now())
         while True:
             try:
-                return await call()
+                return await self._count(call)
             except RetryAfter as error:
                 self._penalize(chat_id, error)
                 await self._wait_for_room(chat_id)
@@ -147,6 +149,16 @@ class Outbound:
                 log.warning("telegram_call_failed", error=type(error).__name__, retry_in_s=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _count(self, call: Callable[[], Awaitable[T]]) -> T:
+        result = "ok"
+        try:
+            return await call()
+        except TelegramError as error:
+            result = _RESULTS.get(type(error), "failed")
+            raise
+        finally:
+            metrics.TELEGRAM_CALLS.labels(result).inc()
 
     async def _wait_for_room(self, chat_id: int) -> None:
         wait = self._pacing.wait(chat_id, _now())
@@ -164,18 +176,19 @@ class Outbound:
 
     async def cosmetic(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T | None:
         """Call once if there is room; None where it was dropped or did not work."""
+        with suppress(TelegramError):
+            return await self._try(chat_id, call)
+        return None
+
+    async def _try(self, chat_id: int, call: Callable[[], Awaitable[T]]) -> T | None:
         if not self.admits(chat_id):
             return None
         self._pacing.take(chat_id, _now())
         try:
-            return await call()
+            return await self._count(call)
         except RetryAfter as error:
             self._penalize(chat_id, error)
-        except TelegramError as error:
-            # Compared in one case: python-telegram-bot changes that of Telegram's words.
-            if "peer_invalid" in error.message.lower():
-                self._drafts_refused.add(chat_id)
-        return None
+            return None
 
     async def type(self, chat_id: int) -> None:
         """Show that an answer is being written."""
@@ -191,17 +204,21 @@ class Outbound:
 
         https://core.telegram.org/bots/api#sendmessagedraft, with the Stop button of API 10.3
         """
-        await self.cosmetic(
-            chat_id,
-            lambda: self._bot.send_message_draft(
+        try:
+            await self._try(
                 chat_id,
-                draft_id,
-                _clip(text),
-                api_kwargs={"can_stop": True},
-                read_timeout=_COSMETIC_LIMIT_S,
-            ),
-        )
-        return chat_id not in self._drafts_refused
+                lambda: self._bot.send_message_draft(
+                    chat_id,
+                    draft_id,
+                    _clip(text),
+                    api_kwargs={"can_stop": True},
+                    read_timeout=_COSMETIC_LIMIT_S,
+                ),
+            )
+        except TelegramError as error:
+            # Compared in one case: python-telegram-bot changes that of Telegram's words.
+            return "peer_invalid" not in error.message.lower()
+        return True
 
     async def show(self, chat_id: int, message_id: int | None, text: str) -> int | None:
         """Show a growing text as a message, new or edited, and return its id."""
@@ -244,6 +261,7 @@ class AnswerStream:
         self._message_id = message_id
         self._on_message = on_message
         self.text = ""
+        self.drafts_refused = False
         self._shown = ""
         self._changed = asyncio.Event()
         self._closed = asyncio.Event()
@@ -296,7 +314,7 @@ class AnswerStream:
         if self._draft_id is not None:
             if await self._outbound.draft(self._chat_id, self._draft_id, text):
                 return
-            self._draft_id = None
+            self._draft_id, self.drafts_refused = None, True
         before = self._message_id
         self._message_id = await self._outbound.show(self._chat_id, before, text)
         if self._message_id is None:

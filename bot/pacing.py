@@ -5,10 +5,10 @@ The limits: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i
 
 from dataclasses import dataclass
 
-_OVERALL = (30.0, 30.0)  # calls a second, and how many at once
+OVERALL = 30.0  # calls a second
 _PRIVATE = (1.0, 20.0)  # "short bursts" are let through; a 429 ends one
 _GROUP = (20.0 / 60.0, 5.0)
-_RESERVE = 10.0  # of the overall budget, for what may not be dropped
+_RESERVE = 1 / 3  # of the overall budget, for what may not be dropped
 _MANY_CHATS = 10_000
 
 
@@ -33,10 +33,14 @@ class Budget:
 
 
 class Pacing:
-    """The budgets and penalties of one bot. Every call takes from its chat's and the overall."""
+    """The budgets and penalties of one bot. Every call takes from its chat's and the overall.
 
-    def __init__(self) -> None:
-        self._overall = _full(*_OVERALL)
+    `overall` is what all processes of the bot together may call in a second.
+    """
+
+    def __init__(self, overall: float = OVERALL) -> None:
+        self._rate = overall
+        self._overall = _full(overall, overall)
         self._chats: dict[int, Budget] = {}
         self._penalties: dict[int, float] = {}  # chat id → time until which it is closed
 
@@ -45,8 +49,12 @@ class Pacing:
         return (
             self._penalties.get(chat_id, 0.0) <= now
             and self._chat(chat_id).level(now) >= 2.0
-            and self._overall.level(now) >= _RESERVE
+            and self._overall.level(now) >= max(1.0, _RESERVE * self._overall.burst)
         )
+
+    def share(self, processes: int) -> None:
+        """Leave the others' part of the overall budget to them."""
+        self._overall.rate = self._overall.burst = self._rate / processes
 
     def wait(self, chat_id: int, now: float) -> float:
         """Return the seconds that a final call should wait."""

@@ -1,5 +1,6 @@
 """Settings from the environment and `.env`: the only reader of either."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -7,6 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.errors import OperatorError
+from bot.pacing import OVERALL
 
 AnswerPolicy = Literal["careful", "model"]
 
@@ -22,15 +26,47 @@ class Settings(BaseSettings):
     telegram_api_url: str = Field(
         default="https://api.telegram.org", description="Bot API 서버 (http는 이 컴퓨터 안에서만)"
     )
+    telegram_calls_a_second: float = Field(
+        default=OVERALL,
+        gt=0,
+        description="텔레그램에 1초에 부를 수 있는 횟수 (모든 프로세스를 합쳐)",
+    )
+    webhook_url: str = Field(
+        default="", description="`deepbot bot --webhook`: 텔레그램이 부를 https 주소 (…/telegram)"
+    )
+    webhook_secret: SecretStr = Field(
+        default=SecretStr(""), description="웹훅의 비밀 (영문, 숫자, _, -로 16자 이상)"
+    )
+    listen: str = Field(
+        default="127.0.0.1:8081", description="웹훅, /healthz, /readyz, /metrics를 여는 주소:포트"
+    )
+    shutdown_s: float = Field(
+        default=5.0, ge=0, description="끝낼 때 쓰고 있는 답변을 기다려 주는 시간 (초)"
+    )
     model_url: str = Field(default="", description="OpenAI 호환 서버 (…/v1); 비우면 내장 CPU 모델")
     model_name: str = Field(default="ldcc-solar", description="모델 서버에 물을 모델 이름")
     model_adapter: str = Field(default="", description="LoRA 어댑터 이름; 있으면 이 이름으로 물음")
     model_api_key: SecretStr = Field(default=SecretStr(""), description="모델 서버의 키")
     model_context: int = Field(default=4096, ge=2048, description="모델의 문맥 길이 (토큰)")
+    model_connect_s: float = Field(
+        default=5.0, gt=0, description="모델 서버에 연결되기를 기다릴 시간 (초)"
+    )
     model_first_token_s: float = Field(
         default=60.0, gt=0, description="첫 토큰까지 기다릴 시간 (초)"
     )
     model_total_s: float = Field(default=180.0, gt=0, description="답변 하나에 쓸 시간 (초)")
+    model_at_once: int = Field(
+        default=0, ge=0, description="모델에 동시에 묻는 수; 0이면 내장 모델은 2, MODEL_URL은 32"
+    )
+    model_queue: int = Field(default=100, ge=0, description="모델을 기다릴 수 있는 질문의 수")
+    messages_a_minute: int = Field(
+        default=20, ge=0, description="손님 한 분이 1분에 보낼 수 있는 메시지 수; 0이면 제한 없음"
+    )
+    tokens_a_day: int = Field(
+        default=100_000,
+        ge=0,
+        description="손님 한 분이 하루에 쓸 수 있는 모델 토큰 수; 0이면 제한 없음",
+    )
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:///var/deepbot.db"),
         description="sqlite:///파일 또는 postgresql://…",
@@ -55,7 +91,7 @@ class Settings(BaseSettings):
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("telegram_api_url", "model_url")
+    @field_validator("telegram_api_url", "model_url", "webhook_url")
     @classmethod
     def _check_address(cls, value: str) -> str:
         try:
@@ -69,6 +105,24 @@ class Settings(BaseSettings):
             msg = "주소에 비밀번호를 넣지 말고 키는 따로 설정해 주세요"
             raise ValueError(msg)
         return value.rstrip("/")
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr) -> SecretStr:
+        secret = value.get_secret_value()
+        if secret and not re.fullmatch(r"[A-Za-z0-9_-]{16,256}", secret):
+            msg = "영문, 숫자, _, -로 16자 이상 256자 이하여야 해요"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            msg = "127.0.0.1:8081처럼 주소:포트여야 해요"
+            raise ValueError(msg)
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -90,6 +144,21 @@ class Settings(BaseSettings):
             msg = "TELEGRAM_API_URL: http 주소는 이 컴퓨터(127.0.0.1)에서만 쓸 수 있어요"
             raise ValueError(msg)
         return self
+
+    def require_webhook(self) -> None:
+        """Raise `OperatorError` unless the webhook's settings are there and safe."""
+        if not self.webhook_url or not self.webhook_secret.get_secret_value():
+            msg = "웹훅에는 WEBHOOK_URL(https 주소)과 WEBHOOK_SECRET(16자 이상)이 모두 필요해요."
+            raise OperatorError(msg)
+        parts = urlsplit(self.webhook_url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            msg = "WEBHOOK_URL은 https 주소여야 해요."
+            raise OperatorError(msg)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file of this machine, for one process."""
+        return self.database_url.get_secret_value().startswith("sqlite")
 
     @property
     def policy(self) -> AnswerPolicy:

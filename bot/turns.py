@@ -1,25 +1,26 @@
-"""The turn loop: a stored message in, its one answer out; order within a chat, stop, recovery."""
+"""One turn: a stored message in, its one answer out; stopping an answer on its way."""
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 from telegram.error import BadRequest, Forbidden, TelegramError
-from telegram.ext import BaseUpdateProcessor
 
-from bot import texts
+from bot import metrics, texts
 from bot.consult import Consultant, Consultation, Stop
 from bot.outbound import AnswerStream, Keyboard, Outbound, split
-from db import queries
-from db.models import Answer, Kind, Way, utc_now
+from db import claims, queries
+from db.claims import ClaimLostError
+from db.database import Database, Work
+from db.models import Kind, Way, utc_now
 from db.queries import Turn
-from db.sessions import Sessions
 from inference.prompts import MAX_QUESTION_CHARS
 
 log = structlog.get_logger()
@@ -37,251 +38,227 @@ _COMMANDS = {
     "new": (texts.NEW_CONVERSATION, []),
 }
 _VERDICTS = {"up": 1, "down": -1}
-_ID = re.compile(r"[0-9]{1,15}")
 
 
-class ChatOrder(BaseUpdateProcessor):
-    """Runs the turns of one chat in order and chats side by side; stops pass the queue."""
-
-    def __init__(self) -> None:
-        # The base class's bound would let one chat's waiting turns keep every other chat out.
-        super().__init__(max_concurrent_updates=1_000_000)
-        self._chats: dict[int, _Queue] = {}
-        self._running: set[asyncio.Task[Any]] = set()
-        self._held: set[int] = set()  # ids of the messages whose turns wait or run
-
-    def holds(self, turn: Turn) -> bool:
-        """Return whether a turn waits or runs here."""
-        return turn.message_id in self._held
-
-    async def do_process_update(self, update: object, coroutine: Awaitable[Any]) -> None:
-        """Run `coroutine` when the turns before it in its chat have ended."""
-        task = asyncio.current_task()
-        if not isinstance(update, Turn) or task is None:
-            await coroutine
-            return
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        self._held.add(update.message_id)
-        try:
-            await self._run_in_order(update, coroutine)
-        finally:
-            self._held.discard(update.message_id)
-            if isinstance(coroutine, Coroutine):
-                coroutine.close()  # parked before its turn came, it was never begun
-
-    async def _run_in_order(self, update: Turn, coroutine: Awaitable[Any]) -> None:
-        if passes_queue(update):
-            await coroutine
-            return
-        queue = self._chats.setdefault(update.chat_id, _Queue(asyncio.Lock()))
-        queue.length += 1
-        try:
-            async with queue.lock:
-                await coroutine
-        finally:
-            queue.length -= 1
-            if not queue.length:
-                del self._chats[update.chat_id]
-
-    async def initialize(self) -> None:
-        """Do nothing: there is nothing to open."""
-
-    async def shutdown(self) -> None:
-        """Do nothing: `park` has ended what ran."""
-
-    async def park(self, grace_s: float) -> None:
-        """Let running turns end for `grace_s`, then leave the rest to the next start."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
-        for task in list(self._running):
-            task.cancel()
+class UnfinishedError(Exception):
+    """A turn could not end, and may be run again later."""
 
 
-@dataclass(slots=True)
-class _Queue:
-    lock: asyncio.Lock
-    length: int = 0
+def is_rating(turn: Turn) -> bool:
+    """Return whether a turn is a press of 👍 or 👎, which depends on no other turn."""
+    return turn.kind == Kind.BUTTON and turn.text.startswith("rate:")
 
 
 def passes_queue(turn: Turn) -> bool:
-    """Return whether a turn is run at once: stops, and 👍/👎, which depend on no other turn."""
-    return turn.kind == Kind.STOP or (turn.kind == Kind.BUTTON and turn.text.startswith("rate:"))
+    """Return whether a turn is run at once: stops and ratings."""
+    return turn.kind == Kind.STOP or is_rating(turn)
 
 
 class Turns:
     """Runs turns; holds nothing that a restart would lose."""
 
-    def __init__(self, sessions: Sessions, outbound: Outbound, consultant: Consultant) -> None:
-        self._sessions = sessions
+    def __init__(
+        self, database: Database, outbound: Outbound, consultant: Consultant, bot_id: int
+    ) -> None:
+        self._database = database
         self._outbound = outbound
         self._consultant = consultant
+        self._bot_id = bot_id
         self._writing: dict[int, _Writing] = {}  # by chat
 
-    async def run(self, turn: Turn) -> None:
-        """Run one turn to its end: an answer, or an apology, never silence.
+    async def run(self, turn: Turn, worker_id: str) -> Work[None]:
+        """Run one turn: an answer, or an apology, never silence.
 
-        What the database or Telegram's login keeps from ending is taken up again later.
+        Returns what is to be noted with the turn's end, in the same transaction: the shorter
+        the time between Telegram's acceptance and that, the rarer an answer comes twice.
+        Raises `ClaimLostError` where another worker has the turn, `UnfinishedError` where it
+        has to be run again.
         """
+        if turn.blocked:
+            return _note_nothing
         if turn.kind == Kind.TEXT:  # before anything is awaited: a stop may follow at once
             self._writing[turn.chat_id] = _Writing(turn.message_id)
         with bound_contextvars(turn=turn.message_id):
             try:
-                await self._dispatch(turn)
+                ending = await self._dispatch(_Run(turn, worker_id))
+            except ClaimLostError:
+                raise
             except Forbidden:
                 log.info("customer_unreachable")
+                metrics.TURNS.labels("unreachable").inc()
+                return lambda c: queries.block_chat(c, self._bot_id, turn.chat_id)
             except BadRequest as error:
                 log.exception("telegram_refused", error=error.message)
+                metrics.TURNS.labels("refused").inc()
+                return _note_nothing
             except TelegramError as error:
                 log.warning("turn_left_unfinished", error=type(error).__name__)
-                return
+                raise UnfinishedError from error
             except Exception as error:
                 log.exception("turn_failed", kind=turn.kind)
-                with suppress(TelegramError):
-                    await self._apologize(turn, type(error).__name__)
+                metrics.TURNS.labels(Way.FAILED).inc()
+                return await self._apologize(turn, type(error).__name__)
             finally:
                 if turn.kind == Kind.TEXT:
                     del self._writing[turn.chat_id]
-            async with self._sessions.begin() as session:
-                await queries.finish(session, turn.message_id)
+        metrics.ANSWER.observe((utc_now() - turn.received_at).total_seconds())
+        return ending
 
-    async def _dispatch(self, turn: Turn) -> None:
-        match turn.kind:
+    async def _dispatch(self, run: "_Run") -> Work[None]:
+        match run.turn.kind:
             case Kind.STOP:
-                await self._stop(turn)
+                return await self._stop(run)
             case Kind.BUTTON:
-                await self._press(turn)
+                return await self._press(run)
             case Kind.COMMAND:
-                text, keyboard = _COMMANDS.get(turn.text, (texts.UNKNOWN_COMMAND, []))
-                await self._say(turn, text, keyboard)
-            case Kind.TEXT if len(turn.text) > MAX_QUESTION_CHARS:
-                await self._say(turn, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
+                text, keyboard = _COMMANDS.get(run.turn.text, (texts.UNKNOWN_COMMAND, []))
+                return await self._say(run, text, keyboard)
+            case Kind.TEXT if len(run.turn.text) > MAX_QUESTION_CHARS:
+                return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
             case Kind.TEXT:
-                await self._consult(turn)
+                return await self._consult(run)
+            case Kind.EXCESS:
+                return await self._say(run, texts.TOO_FAST)
             case Kind.OTHER:
-                await self._say(turn, texts.TEXT_ONLY)
+                return await self._say(run, texts.TEXT_ONLY)
 
-    async def _stop(self, turn: Turn) -> None:
+    async def _stop(self, run: "_Run") -> Work[None]:
         """Stop what is being written; a button only stops the answer it stands under."""
+        turn = run.turn
         if turn.callback_id:
             await self._outbound.acknowledge(turn.callback_id)
         writing = self._writing.get(turn.chat_id)
         if turn.text == "stop" and turn.callback_id is None:
-            if writing:
-                writing.cancel()
-            else:
-                await self._say(turn, texts.NOTHING_TO_STOP)
+            if writing is None:
+                return await self._say(run, texts.NOTHING_TO_STOP)
+            writing.cancel()
         elif writing and (
             turn.text == f"draft:{writing.message_id}"
             or (turn.callback_id and turn.telegram_message_id == writing.shown_id)
         ):
             writing.cancel()
+        return _note_nothing
 
-    async def _press(self, turn: Turn) -> None:
-        what, *rest = turn.text.split(":")
+    async def _press(self, run: "_Run") -> Work[None]:
+        what, *rest = run.turn.text.split(":")
         match what, rest:
             case "go", ["estimate"]:
-                await self._acknowledge(turn)
-                await self._say(turn, texts.ESTIMATE_NOT_YET)
+                await self._acknowledge(run)
+                return await self._say(run, texts.ESTIMATE_NOT_YET)
             case "go", ["consult"]:
-                await self._acknowledge(turn)
-                await self._say(turn, texts.CONSULT)
-            case "rate", [answer_id, verdict] if _ID.fullmatch(answer_id) and verdict in _VERDICTS:
-                await self._rate(turn, int(answer_id), verdict)
-            case "src", [answer_id] if _ID.fullmatch(answer_id):
-                await self._show_sources(turn, int(answer_id))
-            case _:
-                await self._acknowledge(turn, texts.EXPIRED_BUTTON)
+                await self._acknowledge(run)
+                return await self._say(run, texts.CONSULT)
+            case "rate", [message_id, verdict] if _is_id(message_id) and verdict in _VERDICTS:
+                return await self._rate(run, int(message_id), verdict)
+            case "src", [message_id] if _is_id(message_id):
+                return await self._show_sources(run, int(message_id))
+        await self._acknowledge(run, texts.EXPIRED_BUTTON)
+        return _note_nothing
 
-    async def _acknowledge(self, turn: Turn, text: str = "") -> None:
-        await self._outbound.acknowledge(turn.callback_id or "", text)
+    async def _acknowledge(self, run: "_Run", text: str = "") -> None:
+        await self._outbound.acknowledge(run.turn.callback_id or "", text)
 
-    async def _rate(self, turn: Turn, answer_id: int, verdict: str) -> None:
-        async with self._sessions.begin() as session:
-            answer = await queries.answer_in_chat(session, answer_id, turn.chat_id)
+    async def _rate(self, run: "_Run", message_id: int, verdict: str) -> Work[None]:
+        turn = run.turn
+
+        def rate(connection: Connection) -> bool:
+            answer = queries.answer_in_chat(connection, message_id, self._bot_id, turn.chat_id)
             if answer:
-                await queries.rate(session, answer.id, turn.customer_id, _VERDICTS[verdict])
-        if answer is None or turn.telegram_message_id is None:
-            await self._acknowledge(turn, texts.EXPIRED_BUTTON)
-            return
-        await self._acknowledge(turn, texts.THANKS_UP if verdict == "up" else texts.THANKS_DOWN)
+                queries.rate(connection, answer.id, turn.customer_id, _VERDICTS[verdict])
+            return answer is not None
+
+        if not await self._database.insist(rate) or turn.telegram_message_id is None:
+            await self._acknowledge(run, texts.EXPIRED_BUTTON)
+            return _note_nothing
+        await self._acknowledge(run, texts.THANKS_UP if verdict == "up" else texts.THANKS_DOWN)
         await self._outbound.replace_keyboard(
-            turn.chat_id, turn.telegram_message_id, _answer_keyboard(answer.id, verdict)
+            turn.chat_id, turn.telegram_message_id, _answer_keyboard(message_id, verdict)
         )
+        return _note_nothing
 
-    async def _show_sources(self, turn: Turn, answer_id: int) -> None:
-        async with self._sessions.begin() as session:
-            answer = await queries.answer_in_chat(session, answer_id, turn.chat_id)
+    async def _show_sources(self, run: "_Run", message_id: int) -> Work[None]:
+        answer = await self._database.insist(
+            lambda c: queries.answer_in_chat(c, message_id, self._bot_id, run.turn.chat_id)
+        )
         if answer is None:
-            await self._acknowledge(turn, texts.EXPIRED_BUTTON)
-            return
-        await self._acknowledge(turn)
+            await self._acknowledge(run, texts.EXPIRED_BUTTON)
+            return _note_nothing
+        await self._acknowledge(run)
         lines = [f"{n}. {s['question']} ({s['id']})" for n, s in enumerate(answer.sources, 1)]
-        await self._say(turn, "\n".join([texts.SOURCES, "", *lines]) if lines else texts.NO_SOURCES)
+        text = "\n".join([texts.SOURCES, "", *lines]) if lines else texts.NO_SOURCES
+        return await self._say(run, text)
 
-    async def _apologize(self, turn: Turn, error: str) -> None:
-        try:
-            await self._say(turn, texts.FAILED, error=error)
-        except SQLAlchemyError:  # the apology must not hang on what has just failed
+    async def _apologize(self, turn: Turn, error: str) -> Work[None]:
+        """Say that something went wrong; nothing here hangs on what has just failed."""
+        with suppress(TelegramError):
             await self._outbound.send(turn.chat_id, texts.FAILED, [])
 
-    async def _say(
-        self, turn: Turn, text: str, keyboard: Keyboard | None = None, error: str | None = None
-    ) -> None:
+        def note(connection: Connection) -> None:
+            with suppress(SQLAlchemyError), connection.begin_nested():
+                queries.write_answer(
+                    connection, turn.message_id, text=texts.FAILED, way=Way.FAILED, error=error
+                )
+
+        return note
+
+    async def _say(self, run: "_Run", text: str, keyboard: Keyboard | None = None) -> Work[None]:
         """Answer with a fixed text."""
-        async with self._sessions.begin() as session:
-            answer = await queries.open_answer(session, turn.message_id)
-            if answer.text is None:
-                answer.text, answer.keyboard = text, keyboard or []
-                answer.way, answer.error = (Way.FAILED if error else Way.FIXED), error
-        await self._deliver(turn, answer)
+        if run.answer.text is None:
+            await self._keep(run, text=text, keyboard=keyboard or [], way=Way.FIXED)
+        return await self._deliver(run)
 
-    async def _consult(self, turn: Turn) -> None:
-        async with self._sessions.begin() as session:
-            answer = await queries.open_answer(session, turn.message_id)
-            past = await queries.history(
-                session, turn.conversation_id, turn.message_id, _PAST_EXCHANGES
+    async def _consult(self, run: "_Run") -> Work[None]:
+        if run.answer.text is None:  # else an earlier try got this far
+            turn = run.turn
+            past = await self._database.insist(
+                lambda c: queries.history(c, turn.conversation_id, turn.message_id, _PAST_EXCHANGES)
             )
-        if answer.text is None:  # else an earlier try got this far
-            result = await self._write(turn, answer, past)
-            await self._keep(answer, result)
-        await self._deliver(turn, answer)
+            await self._keep_consultation(run, await self._write(run, past))
+        return await self._deliver(run)
 
-    async def _write(
-        self, turn: Turn, answer: Answer, past: list[queries.Exchange]
-    ) -> Consultation:
+    async def _write(self, run: "_Run", past: list[queries.Exchange]) -> Consultation:
         """Work out the answer while it is shown growing."""
+        turn, answer = run.turn, run.answer
         writing = self._writing[turn.chat_id]
         writing.shown_id = answer.sent_ids[0] if answer.sent_ids else None
 
         async def note_message(message_id: int) -> None:
             writing.shown_id = message_id
-            await self._set(answer, sent_ids=[message_id])
+            await self._note_sent(run, [message_id])
 
         stream = self._outbound.stream(
-            turn.chat_id, turn.message_id, writing.shown_id, note_message
+            turn.chat_id,
+            None if turn.drafts_refused else turn.message_id,
+            writing.shown_id,
+            note_message,
         )
-        async with stream:
-            steps = self._consultant.answer(turn.text, past, writing.stop)
-            writing.task = asyncio.create_task(_follow(steps, stream))
-            if writing.stop.called:
-                writing.task.cancel()
-            try:
-                return await writing.task
-            except asyncio.CancelledError:
-                current = asyncio.current_task()
-                if not writing.stop.called or (current and current.cancelling()):
-                    raise  # the process is going down; the next start takes the turn up
-                return Consultation(texts.STOPPED, Way.FIXED, stopped=True)  # before its first step
+        try:
+            async with stream:
+                steps = self._consultant.answer(
+                    turn.text, past, writing.stop, tokens_today=turn.tokens_today
+                )
+                writing.task = asyncio.create_task(_follow(steps, stream))
+                if writing.stop.called:
+                    writing.task.cancel()
+                try:
+                    return await writing.task
+                except asyncio.CancelledError:
+                    current = asyncio.current_task()
+                    if not writing.stop.called or (current and current.cancelling()):
+                        raise  # the process is going down; the next start takes the turn up
+                    # before its first step
+                    return Consultation(texts.STOPPED, Way.FIXED, stopped=True)
+        finally:
+            run.drafts_refused = stream.drafts_refused
 
-    async def _keep(self, answer: Answer, result: Consultation) -> None:
-        """Store the finished answer before it is sent."""
+    async def _keep_consultation(self, run: "_Run", result: Consultation) -> None:
         usage = result.usage
         rated = result.way not in {Way.FIXED, Way.FAILED}
-        await self._set(
-            answer,
+        metrics.FIRST_TEXT.observe(result.first_token_s or result.total_s)
+        await self._keep(
+            run,
             text=result.text,
-            keyboard=_answer_keyboard(answer.id) if rated else [],
+            keyboard=_answer_keyboard(run.turn.message_id) if rated else [],
             way=result.way,
             stopped=result.stopped,
             sources=result.sources,
@@ -295,12 +272,48 @@ class Turns:
             error=result.error,
         )
 
-    async def _deliver(self, turn: Turn, answer: Answer) -> None:
+    async def _keep(
+        self,
+        run: "_Run",
+        *,
+        text: str,
+        keyboard: Keyboard,
+        way: Way,
+        **facts: Any,  # noqa: ANN401 - column values
+    ) -> None:
+        """Store the finished answer before it is sent, unless the turn is another worker's."""
+        turn = run.turn
+        tokens = (facts.get("prompt_tokens") or 0) + (facts.get("completion_tokens") or 0)
+
+        def keep(connection: Connection) -> None:
+            if not passes_queue(turn):
+                claims.check_claim(connection, turn, self._bot_id, run.worker_id)
+            queries.write_answer(
+                connection, turn.message_id, text=text, keyboard=keyboard, way=way, **facts
+            )
+            if tokens:
+                queries.spend_tokens(connection, turn.customer_id, tokens)
+            if run.drafts_refused:
+                queries.refuse_drafts(connection, self._bot_id, turn.chat_id)
+
+        await self._database.insist(keep)
+        run.answer.text, run.answer.keyboard = text, keyboard
+        metrics.TURNS.labels("stopped" if facts.get("stopped") else way).inc()
+
+    async def _note_sent(self, run: "_Run", sent_ids: list[int]) -> None:
+        await self._database.insist(
+            lambda c: queries.write_answer(c, run.turn.message_id, sent_ids=sent_ids)
+        )
+        run.answer.sent_ids = sent_ids
+
+    async def _deliver(self, run: "_Run") -> Work[None]:
         """Send the stored answer, or the parts of it that an earlier try did not send."""
+        turn, answer = run.turn, run.answer
         parts = [part for part in split(answer.text or "") if part.strip()]
+        sent_ids = list(answer.sent_ids)
         for number, part in enumerate(parts):
             rows = answer.keyboard if number == len(parts) - 1 else []
-            begun, ids = answer.sent_ids[number : number + 1], answer.sent_ids[:number]
+            begun = sent_ids[number : number + 1]
             if begun:
                 try:
                     await self._outbound.edit(turn.chat_id, begun[0], part, rows)
@@ -308,15 +321,34 @@ class Turns:
                 except BadRequest:  # somebody deleted it
                     log.info("growing_message_gone")
             sent = await self._outbound.send(turn.chat_id, part, rows)
-            await self._set(answer, sent_ids=[*ids, sent])
-        await self._set(answer, sent_at=utc_now())
+            sent_ids = [*sent_ids[:number], sent]
+            if number < len(parts) - 1:  # the last is noted with the turn's end
+                await self._note_sent(run, sent_ids)
+        return lambda c: queries.write_answer(
+            c, turn.message_id, sent_ids=sent_ids, sent_at=utc_now()
+        )
 
-    async def _set(self, answer: Answer, **values: Any) -> None:  # noqa: ANN401 - column values
-        """Write columns of an answer, in the database and in the object at hand."""
-        async with self._sessions.begin() as session:
-            session.add(answer)
-            for name, value in values.items():
-                setattr(answer, name, value)
+
+def _note_nothing(_: Connection) -> None:
+    """Write nothing with a turn's end."""
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,15}", text) is not None
+
+
+@dataclass(slots=True)
+class _Run:
+    """One try at a turn, with what is kept of its answer so far."""
+
+    turn: Turn
+    worker_id: str
+    drafts_refused: bool = False
+
+    @property
+    def answer(self) -> queries.SavedAnswer:
+        """The answer so far."""
+        return self.turn.answer
 
 
 @dataclass(slots=True)
@@ -345,10 +377,10 @@ async def _follow(steps: AsyncGenerator[str | Consultation], stream: AnswerStrea
     raise AssertionError
 
 
-def _answer_keyboard(answer_id: int, verdict: str | None = None) -> Keyboard:
-    """Return the buttons under an answer, the pressed verdict marked."""
+def _answer_keyboard(message_id: int, verdict: str | None = None) -> Keyboard:
+    """Return the buttons under the answer to a message, the pressed verdict marked."""
     up, down = (
-        {"text": text + (" ✓" if verdict == name else ""), "data": f"rate:{answer_id}:{name}"}
+        {"text": text + (" ✓" if verdict == name else ""), "data": f"rate:{message_id}:{name}"}
         for name, text in (("up", texts.BUTTON_UP), ("down", texts.BUTTON_DOWN))
     )
-    return [[up, down, {"text": texts.BUTTON_SOURCES, "data": f"src:{answer_id}"}]]
+    return [[up, down, {"text": texts.BUTTON_SOURCES, "data": f"src:{message_id}"}]]

@@ -33,6 +33,11 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
     message = update.message
     if message is None or message.from_user is None:
         return None
+    # What a channel posts into its discussion group, and what other bots say, asks us nothing;
+    # an administrator who writes in the group's name is a bot to Telegram too.
+    speaks_for_chat = message.sender_chat and message.sender_chat.id == message.chat.id
+    if message.is_automatic_forward or (message.from_user.is_bot and not speaks_for_chat):
+        return None
     text, kind = storable(message.text or ""), Kind.TEXT
     if text.startswith("/"):
         command, _, addressee = text.split()[0][1:].lower().partition("@")

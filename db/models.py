@@ -1,4 +1,6 @@
-"""The tables: customers, their conversations, each message with its one answer, feedback."""
+"""The tables: customers, their conversations, each message with its one answer, feedback; and
+who works on which chat.
+"""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -47,6 +50,7 @@ class Kind(StrEnum):
     BUTTON = "button"
     STOP = "stop"
     OTHER = "other"
+    EXCESS = "excess"  # came faster than a customer may write: kept, not worked on
 
 
 class Way(StrEnum):
@@ -79,7 +83,10 @@ class Base(DeclarativeBase):
 
 
 class Customer(Base):
-    """Somebody who wrote to the bot."""
+    """Somebody who wrote to the bot, with what they used of their limits.
+
+    `minute` and `day` number the minute and the Korean day that the counts beside them are of.
+    """
 
     __tablename__ = "customers"
 
@@ -87,6 +94,36 @@ class Customer(Base):
     telegram_id: Mapped[int] = mapped_column(BigInteger, unique=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    minute: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    minute_messages: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    day: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    day_tokens: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
+
+class Worker(Base):
+    """A bot process that runs turns; past `alive_until` it counts as dead."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    bot_id: Mapped[int] = mapped_column(BigInteger)
+    alive_until: Mapped[datetime]
+
+
+class Chat(Base):
+    """A chat as the bot finds it on Telegram; its row is the lock on the chat's turns.
+
+    `worker_id` is null while no turn waits or runs. It is no foreign key: a worker's row goes
+    when the worker does, and a name without a row is how the others see what it left.
+    """
+
+    __tablename__ = "chats"
+
+    bot_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    chat_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    worker_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    blocked_at: Mapped[datetime | None]
+    drafts_refused: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Conversation(Base):
@@ -111,6 +148,7 @@ class Message(Base):
         Index(
             "ix_messages_unfinished",
             "bot_id",
+            "chat_id",
             "id",
             sqlite_where=text("done_at IS NULL"),
             postgresql_where=text("done_at IS NULL"),
@@ -120,6 +158,7 @@ class Message(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
     bot_id: Mapped[int] = mapped_column(BigInteger)
+    chat_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     update_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[Kind] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)

@@ -1,14 +1,30 @@
-"""What the bot asks of the database. Each function works inside the caller's transaction."""
+"""What the bot asks of the database. Each function works inside the caller's transaction.
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+The statements stand ready-made: building one costs more than SQLite takes to run it.
+"""
 
-from sqlalchemy import Insert, select, update
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Insert, bindparam, case, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Answer, Base, Conversation, Customer, Feedback, Kind, Message, Way, utc_now
+from db.models import (
+    Answer,
+    Base,
+    Chat,
+    Conversation,
+    Customer,
+    Feedback,
+    Kind,
+    Message,
+    Way,
+    utc_now,
+)
+
+_KOREA = timezone(timedelta(hours=9))  # a customer's day
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +43,18 @@ class Incoming:
     new_conversation: bool = False
 
 
-class Turn(NamedTuple):
-    """A stored message whose turn is to be run."""
+@dataclass(slots=True)
+class SavedAnswer:
+    """What is kept of an answer so far; `text` is None until it is final."""
+
+    text: str | None = None
+    keyboard: list[list[dict[str, str]]] = field(default_factory=list)
+    sent_ids: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A stored message whose turn is to be run, with what running it needs to know."""
 
     message_id: int
     chat_id: int
@@ -38,6 +64,22 @@ class Turn(NamedTuple):
     telegram_message_id: int | None
     conversation_id: int
     customer_id: int
+    received_at: datetime
+    tokens_today: int = 0
+    drafts_refused: bool = False
+    blocked: bool = False  # the customer shut the bot out after writing this
+    answer: SavedAnswer = field(default_factory=SavedAnswer)
+
+
+class Stored(NamedTuple):
+    """A newly stored message, and who runs the turns of its chat.
+
+    `is_free` says that nobody did before, so that nothing older waits there.
+    """
+
+    turn: Turn
+    worker_id: str
+    is_free: bool
 
 
 class Exchange(NamedTuple):
@@ -49,155 +91,286 @@ class Exchange(NamedTuple):
 
 _CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
 
-_TURN = (
-    select(
-        Message.id,
-        Conversation.chat_id,
-        Message.kind,
-        Message.text,
-        Message.callback_id,
-        Message.telegram_message_id,
-        Message.conversation_id,
-        Conversation.customer_id,
+
+def insert_new(connection: Connection, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that can say what to do on a conflict."""
+    return _insert(connection.dialect.name, table)
+
+
+def _insert(dialect: str, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+# Storing what comes
+
+_KNOWN = select(Message.id).where(
+    Message.bot_id == bindparam("bot"), Message.update_id == bindparam("update")
+)
+_OPEN_CONVERSATION = (
+    select(Conversation.id)
+    .where(
+        Conversation.chat_id == bindparam("chat"),
+        Conversation.customer_id == bindparam("customer"),
+        Conversation.ended_at.is_(None),
     )
-    .join(Conversation, Message.conversation_id == Conversation.id)
-    .order_by(Message.id)
+    .limit(1)
+)
+_END_CONVERSATION = (
+    update(Conversation)
+    .where(
+        Conversation.chat_id == bindparam("chat"),
+        Conversation.customer_id == bindparam("customer"),
+        Conversation.ended_at.is_(None),
+    )
+    .values(ended_at=bindparam("now"))
+)
+_HOLD_CHAT = (
+    update(Chat)
+    .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
+    .values(worker_id=bindparam("worker"))
 )
 
 
-def _insert_new(session: AsyncSession, table: type[Base]) -> Insert:
-    """Return an INSERT that leaves an existing row as it is (the same word in both dialects)."""
-    dialect = session.get_bind().dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
+@cache
+def _upsert_customer(dialect: str) -> Insert:
+    insert = _insert(dialect, Customer)
+    same_minute = Customer.minute == insert.excluded.minute
+    counted: Any = insert.excluded.minute_messages
+    return insert.on_conflict_do_update(
+        index_elements=[Customer.telegram_id],
+        set_={
+            "name": insert.excluded.name,
+            "minute": insert.excluded.minute,
+            "minute_messages": case(
+                (same_minute, Customer.minute_messages + counted), else_=counted
+            ),
+        },
+    ).returning(Customer.id, Customer.minute_messages, Customer.day, Customer.day_tokens)
 
 
-async def _customer(session: AsyncSession, telegram_id: int, name: str) -> int:
-    """Return the id of the customer, made or renamed where needed."""
-    await session.execute(_insert_new(session, Customer).values(telegram_id=telegram_id, name=name))
-    customer = (
-        await session.scalars(select(Customer).where(Customer.telegram_id == telegram_id))
-    ).one()
-    customer.name = name
-    return customer.id
+@cache
+def _insert_message(dialect: str) -> Insert:
+    return _insert(dialect, Message).on_conflict_do_nothing().returning(Message.id)
 
 
-async def _conversation(session: AsyncSession, chat_id: int, customer_id: int, *, new: bool) -> int:
-    """Return the id of the open conversation; `new` ends it and opens another."""
-    is_open = (
-        (Conversation.chat_id == chat_id)
-        & (Conversation.customer_id == customer_id)
-        & Conversation.ended_at.is_(None)
-    )
-    if new:
-        await session.execute(update(Conversation).where(is_open).values(ended_at=utc_now()))
-    found = await session.scalar(select(Conversation.id).where(is_open).limit(1))
-    if found is not None:
-        return found
-    conversation = Conversation(customer_id=customer_id, chat_id=chat_id)
-    session.add(conversation)
-    await session.flush()
-    return conversation.id
-
-
-async def store(session: AsyncSession, incoming: Incoming) -> Turn | None:
-    """Store `incoming` and return its turn; None where its update id is known already."""
-    known = select(Message.id).where(
-        Message.bot_id == incoming.bot_id, Message.update_id == incoming.update_id
-    )
-    if await session.scalar(known) is not None:
-        return None
-    customer_id = await _customer(session, incoming.customer_id, incoming.customer_name)
-    conversation_id = await _conversation(
-        session, incoming.chat_id, customer_id, new=incoming.new_conversation
-    )
-    message_id = await session.scalar(
-        _insert_new(session, Message)
-        .values(
-            conversation_id=conversation_id,
-            bot_id=incoming.bot_id,
-            update_id=incoming.update_id,
-            kind=incoming.kind,
-            text=incoming.text,
-            telegram_message_id=incoming.telegram_message_id,
-            callback_id=incoming.callback_id,
+@cache
+def _upsert_chat(dialect: str) -> Insert:
+    # The update takes the row's lock; whoever lets go of the chat takes it too, so that no
+    # message is stored unseen between its last look and its letting go.
+    return (
+        _insert(dialect, Chat)
+        .on_conflict_do_update(
+            index_elements=[Chat.bot_id, Chat.chat_id], set_={"blocked_at": null()}
         )
-        .returning(Message.id)
+        .returning(Chat.worker_id, Chat.drafts_refused)
     )
-    if message_id is None:  # another process stored it since
+
+
+def store(
+    connection: Connection, incoming: Incoming, worker_id: str, messages_a_minute: int
+) -> Stored | None:
+    """Store `incoming`; a chat that nobody works on falls to `worker_id`.
+
+    None where nothing is to be done: the update is known already, or one that came too fast is
+    not the first of its minute to do so. A limit of 0 is none.
+    """
+    chat = {"bot": incoming.bot_id, "chat": incoming.chat_id}
+    known = connection.scalar(_KNOWN, {"bot": incoming.bot_id, "update": incoming.update_id})
+    if known is not None:
         return None
-    return Turn(
+    now = utc_now()
+    dialect = connection.dialect.name
+    customer = connection.execute(
+        _upsert_customer(dialect),
+        {
+            "telegram_id": incoming.customer_id,
+            "name": incoming.customer_name,
+            "created_at": now,
+            "minute": int(now.timestamp()) // 60,
+            "minute_messages": int(incoming.kind != Kind.STOP),
+        },
+    ).one()
+    excess = customer.minute_messages - messages_a_minute if messages_a_minute else 0
+    kind = Kind.EXCESS if excess > 0 and incoming.kind != Kind.STOP else incoming.kind
+    passed_over = kind == Kind.EXCESS and excess > 1
+    conversation_id = _conversation(
+        connection, incoming.chat_id, customer.id, new=incoming.new_conversation, now=now
+    )
+    held = connection.execute(
+        _upsert_chat(dialect), {"bot_id": incoming.bot_id, "chat_id": incoming.chat_id}
+    ).one()
+    message_id = connection.scalar(
+        _insert_message(dialect),
+        {
+            "conversation_id": conversation_id,
+            "bot_id": incoming.bot_id,
+            "chat_id": incoming.chat_id,
+            "update_id": incoming.update_id,
+            "kind": kind,
+            "text": incoming.text,
+            "telegram_message_id": incoming.telegram_message_id,
+            "callback_id": incoming.callback_id,
+            "received_at": now,
+            "done_at": now if passed_over else None,
+        },
+    )
+    if message_id is None or passed_over:  # None: another process stored it since
+        return None
+    if held.worker_id is None:
+        connection.execute(_HOLD_CHAT, {**chat, "worker": worker_id})
+    turn = Turn(
         message_id,
         incoming.chat_id,
-        incoming.kind,
+        kind,
         incoming.text,
         incoming.callback_id,
         incoming.telegram_message_id,
         conversation_id,
-        customer_id,
+        customer.id,
+        now,
+        customer.day_tokens if customer.day == day_of(now) else 0,
+        held.drafts_refused,
     )
+    return Stored(turn, held.worker_id or worker_id, held.worker_id is None)
 
 
-async def unfinished(session: AsyncSession, bot_id: int, before: datetime) -> list[Turn]:
-    """Return the turns of messages from before a time that never ended, in their order."""
-    rows = await session.execute(
-        _TURN.where(
-            Message.bot_id == bot_id, Message.done_at.is_(None), Message.received_at < before
+def _conversation(
+    connection: Connection, chat_id: int, customer_id: int, *, new: bool, now: datetime
+) -> int:
+    """Return the id of the open conversation; `new` ends it and opens another."""
+    whose = {"chat": chat_id, "customer": customer_id}
+    if new:
+        connection.execute(_END_CONVERSATION, {**whose, "now": now})
+    found: int | None = connection.scalar(_OPEN_CONVERSATION, whose)
+    if found is None:
+        found = connection.scalar(
+            insert_new(connection, Conversation)
+            .values(customer_id=customer_id, chat_id=chat_id, started_at=now)
+            .returning(Conversation.id)
         )
+        assert found is not None  # noqa: S101 - an INSERT without conflict returns its row
+    return found
+
+
+def day_of(now: datetime) -> int:
+    """Return the number of the Korean day."""
+    return now.astimezone(_KOREA).toordinal()
+
+
+# Running turns
+
+_HISTORY = (
+    select(Message.text, Answer.text)
+    .join(Answer, Answer.message_id == Message.id)
+    .where(
+        Message.conversation_id == bindparam("conversation"),
+        Message.id < bindparam("before"),
+        Answer.sent_at.is_not(None),
+        Answer.way.in_(_CONSULTED),
+        Answer.stopped.is_(False),
     )
-    return [Turn(*row) for row in rows]
+    .order_by(Message.id.desc())
+    .limit(bindparam("most"))
+)
+_BLOCK = (
+    update(Chat)
+    .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
+    .values(blocked_at=bindparam("now"))
+)
+_REFUSE_DRAFTS = (
+    update(Chat)
+    .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
+    .values(drafts_refused=True)
+)
+_SPEND = (
+    update(Customer)
+    .where(Customer.id == bindparam("customer"))
+    .values(
+        day=bindparam("today"),
+        day_tokens=case(
+            (Customer.day == bindparam("today"), Customer.day_tokens + bindparam("tokens")),
+            else_=bindparam("tokens"),
+        ),
+    )
+)
 
 
-async def open_answer(session: AsyncSession, message_id: int) -> Answer:
-    """Return the answer to a message, made where there is none yet."""
-    await session.execute(_insert_new(session, Answer).values(message_id=message_id))
-    return (await session.scalars(select(Answer).where(Answer.message_id == message_id))).one()
+@cache
+def _upsert_answer(dialect: str, columns: tuple[str, ...]) -> Insert:
+    insert = _insert(dialect, Answer)
+    return insert.on_conflict_do_update(
+        index_elements=[Answer.message_id],
+        set_={name: getattr(insert.excluded, name) for name in columns},
+    )
 
 
-async def finish(session: AsyncSession, message_id: int) -> None:
-    """Note that a message's turn has ended."""
-    await session.execute(update(Message).where(Message.id == message_id).values(done_at=utc_now()))
-
-
-async def history(
-    session: AsyncSession, conversation_id: int, before_id: int, limit: int
+def history(
+    connection: Connection, conversation_id: int, before_id: int, limit: int
 ) -> list[Exchange]:
     """Return the last `limit` questions before a message that got a real answer, oldest first."""
-    rows = await session.execute(
-        select(Message.text, Answer.text)
-        .join(Answer, Answer.message_id == Message.id)
-        .where(
-            Message.conversation_id == conversation_id,
-            Message.id < before_id,
-            Answer.sent_at.is_not(None),
-            Answer.way.in_(_CONSULTED),
-            Answer.stopped.is_(False),
-        )
-        .order_by(Message.id.desc())
-        .limit(limit)
+    rows = connection.execute(
+        _HISTORY, {"conversation": conversation_id, "before": before_id, "most": limit}
     )
     return [Exchange(question, answer or "") for question, answer in rows][::-1]
 
 
-async def answer_in_chat(session: AsyncSession, answer_id: int, chat_id: int) -> Answer | None:
-    """Return an answer if it was given in that chat: a button's data may be forged."""
-    return await session.scalar(
-        select(Answer)
+def write_answer(
+    connection: Connection,
+    message_id: int,
+    **values: Any,  # noqa: ANN401 - column values
+) -> None:
+    """Write columns of the answer to a message, made where there is none yet."""
+    statement = _upsert_answer(connection.dialect.name, tuple(values))
+    connection.execute(statement, {"message_id": message_id, **values})
+
+
+def spend_tokens(connection: Connection, customer_id: int, tokens: int) -> None:
+    """Count a model's tokens to a customer's day."""
+    connection.execute(
+        _SPEND, {"customer": customer_id, "tokens": tokens, "today": day_of(utc_now())}
+    )
+
+
+def block_chat(connection: Connection, bot_id: int, chat_id: int) -> None:
+    """Remember that a chat has shut the bot out; its next message lets the bot in again."""
+    connection.execute(_BLOCK, {"bot": bot_id, "chat": chat_id, "now": utc_now()})
+
+
+def refuse_drafts(connection: Connection, bot_id: int, chat_id: int) -> None:
+    """Remember that Telegram takes no drafts for a chat."""
+    connection.execute(_REFUSE_DRAFTS, {"bot": bot_id, "chat": chat_id})
+
+
+# Buttons under answers
+
+
+class ShownAnswer(NamedTuple):
+    """An answer, as the buttons under it need it."""
+
+    id: int
+    sources: list[dict[str, Any]]
+
+
+def answer_in_chat(
+    connection: Connection, message_id: int, bot_id: int, chat_id: int
+) -> ShownAnswer | None:
+    """Return id and sources of the answer to a message of that chat: button data may be forged."""
+    found = connection.execute(
+        select(Answer.id, Answer.sources)
         .join(Message, Answer.message_id == Message.id)
-        .join(Conversation, Message.conversation_id == Conversation.id)
-        .where(Answer.id == answer_id, Conversation.chat_id == chat_id)
-    )
+        .where(Message.id == message_id, Message.bot_id == bot_id, Message.chat_id == chat_id)
+    ).one_or_none()
+    return ShownAnswer(*found) if found else None
 
 
-async def rate(session: AsyncSession, answer_id: int, customer_id: int, value: int) -> None:
+def rate(connection: Connection, answer_id: int, customer_id: int, value: int) -> None:
     """Store a customer's 1 or -1 on an answer, in place of an earlier one."""
-    await session.execute(
-        _insert_new(session, Feedback).values(
-            answer_id=answer_id, customer_id=customer_id, value=value
-        )
+    insert = insert_new(connection, Feedback).values(
+        answer_id=answer_id, customer_id=customer_id, value=value
     )
-    await session.execute(
-        update(Feedback)
-        .where(Feedback.answer_id == answer_id, Feedback.customer_id == customer_id)
-        .values(value=value, created_at=utc_now())
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[Feedback.answer_id, Feedback.customer_id],
+            set_={"value": value, "created_at": utc_now()},
+        )
     )

@@ -5,6 +5,7 @@ Protocol: https://platform.openai.com/docs/api-reference/chat-streaming
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -13,6 +14,11 @@ from typing import Any, Self, TypedDict
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError  # a line beyond all bounds
 from pydantic import BaseModel
+
+from inference.breaker import Breaker
+
+_TURNED_AWAY = {429, 503}  # by a server or router that is full or still loading
+_RETRY_PAUSE_S = 0.5
 
 
 class ChatMessage(TypedDict):
@@ -28,6 +34,7 @@ class Failure(StrEnum):
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     REFUSED = "refused"  # 4xx: the request or the key
+    OPEN = "open"  # not asked: it has failed too often just now
     BROKEN = "broken"  # 5xx, an error in the stream, or a stream that ends early
 
 
@@ -107,6 +114,7 @@ class ModelClient:
         self.url = url.rstrip("/")
         self.model = model
         self._limits = limits or TimeLimits()
+        self._breaker = Breaker()
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -155,6 +163,27 @@ class ModelClient:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if not self._breaker.admits():
+            raise ModelError(Failure.OPEN, "asked too often in vain")
+        answered = failed = False
+        try:
+            async with aclosing(self._stream(body)) as parts:
+                async for part in parts:
+                    yield part
+            answered = True
+        except ModelError as error:
+            # A refusal is about the request, and comes from a server that works.
+            failed = error.failure != Failure.REFUSED
+            raise
+        finally:
+            if answered:
+                self._breaker.succeed()
+            elif failed:
+                self._breaker.fail()
+            else:
+                self._breaker.forget()
+
+    async def _stream(self, body: dict[str, Any]) -> AsyncGenerator[str | Usage]:
         loop = asyncio.get_running_loop()
         started = loop.time()
         deadline = started + self._limits.first_token
@@ -162,12 +191,7 @@ class ModelClient:
         # Each wait has its own limit: a limit around the `yield` could fire in the caller's code.
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._open().post(
-                    f"{self.url}/chat/completions",
-                    json=body,
-                    timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
-                )
-                await _raise_for_status(response)
+                response = await self._begin(body)
             usage = Usage(self.model, None, None)
             while True:
                 async with asyncio.timeout_at(deadline):
@@ -189,10 +213,31 @@ class ModelClient:
             if response is not None:
                 response.close()  # mid-stream this hangs up, and the server stops generating
 
+    async def _begin(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
+        """Send the request; once more where the server cannot have begun to work on it."""
+        for is_last in (False, True):
+            try:
+                response = await self._open().post(
+                    f"{self.url}/chat/completions",
+                    json=body,
+                    timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect),
+                )
+            except aiohttp.ClientConnectorError:
+                if is_last:
+                    raise
+            else:
+                if response.status not in _TURNED_AWAY or is_last:
+                    _raise_for_status(response)
+                    return response
+                response.close()
+            await asyncio.sleep(_RETRY_PAUSE_S)
+        raise AssertionError
 
-async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+
+def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status == 200:
         return
+    response.close()
     failure = Failure.REFUSED if 400 <= response.status < 500 else Failure.BROKEN
     raise ModelError(failure, f"status {response.status}")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ _OVERLAP = 0.15
 _CURVE = (53.2, 37.9, -50.3)
 
 _K1, _B = 1.5, 0.75
+_REMEMBERED = 2048  # questions whose hits are kept: many customers ask the same
 _NOT_LETTER = re.compile(r"[^0-9a-z가-힣]+")
 _SPACE = re.compile(r"\s+")
 
@@ -87,23 +89,26 @@ class Retriever:
         self._bm25.index(tokens, show_progress=False)
         self._frequencies = Counter(token for document in tokens for token in set(document))
         self._mean_length = sum(map(len, tokens)) / len(tokens)
+        self._find = lru_cache(maxsize=_REMEMBERED)(self._search)
 
     def search(self, question: str, limit: int = 5) -> list[Hit]:
         """Return the best entries, the best first."""
-        text = normalize(question)
+        return list(self._find(normalize(question), limit))
+
+    def _search(self, text: str, limit: int) -> tuple[Hit, ...]:
         fused = self._vectors @ self._embedder.embed([text])[0] + _OVERLAP * self._overlap(text)
         scores = np.full(len(self.entries), -np.inf)
         np.maximum.at(scores, self._owner, fused)
         best, second = np.partition(np.append(scores, [0.0]), -2)[:-3:-1]
         order = np.argsort(-scores, kind="stable")[:limit]
-        return [
+        return tuple(
             Hit(
                 self.entries[i],
                 round(float(scores[i]), 4),
                 _confidence(scores[i], scores[i] - (second if i == order[0] else best)),
             )
             for i in order
-        ]
+        )
 
     def _overlap(self, text: str) -> Vectors:
         """Return the BM25 of each indexed question as a share of what `text` itself would get.

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on a connection given by `db.sessions`, or on `alembic -x url=…`."""
+"""Alembic's entry: runs on a connection given by `db.database`, or on `alembic -x url=…`."""
 
 import asyncio
 
@@ -21,13 +21,12 @@ def migrate(connection: Connection) -> None:
 
 
 async def connect_and_migrate(url: str) -> None:
-    """Run the migrations on a connection of our own."""
-    from db.sessions import create_engine
+    """Run the migrations on a database of our own."""
+    from db.database import open_database
 
-    engine = create_engine(url)
-    async with engine.begin() as connection:
-        await connection.run_sync(migrate)
-    await engine.dispose()
+    database = open_database(url)
+    await database.run(migrate)
+    await database.close()
 
 
 given = context.config.attributes.get("connection")

@@ -10,10 +10,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.playground.client import Customer
-from db.sessions import create_engine, upgrade
+from db.database import Database, open_database, upgrade
 from tests.modelserver import ModelServer
 from tests.playground import Running, running
 
@@ -71,19 +71,20 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 
 
 async def _execute(url: str, statement: str) -> None:
-    engine = create_engine(url).execution_options(isolation_level="AUTOCOMMIT")
+    asyncpg = make_url(url).set(drivername="postgresql+asyncpg")
+    engine = create_async_engine(asyncpg, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         await connection.execute(text(statement))
     await engine.dispose()
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """A migrated database."""
-    engine = create_engine(database_url)
-    await upgrade(engine)
-    yield engine
-    await engine.dispose()
+    database = open_database(database_url)
+    await upgrade(database)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import Executable, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.app import open_consultant, open_database, running_bot
 from bot.playground import client
 from bot.playground.client import Customer, Playground
 from bot.playground.store import Store
 from bot.settings import Settings
+from db.database import Database
 from db.models import Message
 from tests.modelserver import MODEL, ModelServer
 from tests.playground import TOKEN, Running, running
@@ -27,15 +27,14 @@ class Shop:
     url: str
     store: Store
     playground: Playground
-    engine: AsyncEngine
+    database: Database
     model: ModelServer
 
     def customer(self, chat_id: int) -> Customer:
         return self.playground.customer(chat_id)
 
     async def rows(self, query: Executable) -> list[Any]:
-        async with self.engine.connect() as connection:
-            return list((await connection.execute(query)).all())
+        return await self.database.run(lambda c: list(c.execute(query).all()))
 
     async def wait_until_idle(self) -> None:
         """Wait until every stored message's turn has ended."""
@@ -70,9 +69,9 @@ async def open_shop(
 ) -> AsyncIterator[Shop]:
     async with (
         running() as telegram,
-        open_bot(telegram, database_url, model, **changes) as engine,
+        open_bot(telegram, database_url, model, **changes) as database,
     ):
-        yield Shop(telegram.url, telegram.store, telegram.playground, engine, model)
+        yield Shop(telegram.url, telegram.store, telegram.playground, database, model)
 
 
 @asynccontextmanager
@@ -81,15 +80,15 @@ async def open_bot(
     database_url: str,
     model: ModelServer,
     **changes: Any,  # noqa: ANN401 - settings
-) -> AsyncIterator[AsyncEngine]:
+) -> AsyncIterator[Database]:
     """Run the bot on a playground that is there already."""
     settings = settings_for(telegram.url, database_url, model, **changes)
     async with (
-        open_database(settings) as engine,
+        open_database(settings) as database,
         open_consultant(settings) as consultant,
-        running_bot(settings, engine, consultant),
+        running_bot(settings, database, consultant),
     ):
-        yield engine
+        yield database
 
 
 async def ask(customer: Customer, text: str, *, answers: int = 1) -> list[client.Message]:

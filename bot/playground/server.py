@@ -35,6 +35,10 @@ _SENTENCES = {
 
 _OWN_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
+# For drivers in the same process, such as load tests.
+UPDATES = web.AppKey("updates", Updates)
+FAULTS = web.AppKey("faults", Faults)
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -52,6 +56,7 @@ def create_app(
     updates = Updates(store)
     faults = Faults()
     app = web.Application(middlewares=[_guard, _errors], client_max_size=MAX_UPLOAD)
+    app[UPDATES], app[FAULTS] = updates, faults
     BotApi(store, updates, faults, token).add_routes(app)
     Customers(store, updates).add_routes(app)
     Controls(faults).add_routes(app)
