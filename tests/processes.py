@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot.settings import Settings
+
 CHECKOUT = Path(__file__).parents[1]
 
 
 def environment(**changes: str) -> dict[str, str]:
     """Return this environment without its settings, with `changes`."""
-    ours = ("TELEGRAM_", "MODEL_", "DATABASE_", "ANSWER_", "KNOWLEDGE", "ADMINS", "LOG_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, "PYTHONPATH": str(CHECKOUT), **changes}
+    ours = {name.upper() for name in Settings.model_fields}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**kept, "PYTHONPATH": str(CHECKOUT), "LISTEN": "127.0.0.1:0", **changes}
 
 
 async def run(*arguments: str, cwd: Path, **changes: str) -> tuple[int, str, str]:

@@ -45,6 +45,7 @@ async def test_a_clear_question_gets_the_stored_answer_without_the_model(
         assert answer.text.startswith(growing[-1].text)
         assert "맞바람" in answer.text
         assert model.requests == []
+        await shop.wait_until_idle()
         (row,) = await shop.rows(select(Answer))
         assert row.way == "stored"
         assert row.model is None

@@ -1,108 +1,238 @@
-"""Migrations up and down on both databases, and the queries' promises."""
+"""Migrations up and down on both databases, units of work, and the queries' promises."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import inspect, select, text
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, insert, inspect, select, text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from db import queries, sessions
-from db.models import Base, Conversation, Customer, Feedback, Kind, Message, Way, utc_now
-from db.queries import Incoming
+from db import database as db
+from db import queries
+from db.database import Database
+from db.models import (
+    Answer,
+    Base,
+    Chat,
+    Conversation,
+    Customer,
+    Feedback,
+    Kind,
+    Message,
+    Way,
+    utc_now,
+)
+from db.queries import Incoming, Stored
+
+WORKER = "a worker"
 
 
-def incoming(update_id: int, text: str = "안녕", *, new: bool = False, chat: int = 5) -> Incoming:
-    return Incoming(1, update_id, chat, chat, "손님", Kind.TEXT, text, new_conversation=new)
+def incoming(
+    update_id: int,
+    text: str = "안녕",
+    *,
+    kind: Kind = Kind.TEXT,
+    new: bool = False,
+    chat: int = 5,
+) -> Incoming:
+    return Incoming(1, update_id, chat, chat, "손님", kind, text, new_conversation=new)
 
 
-async def tables(engine: AsyncEngine) -> set[str]:
-    async with engine.connect() as connection:
-        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+def store(connection: Connection, what: Incoming, limit: int = 0) -> Stored | None:
+    return queries.store(connection, what, WORKER, limit)
+
+
+def stored(connection: Connection, what: Incoming) -> queries.Turn:
+    new = store(connection, what)
+    assert new
+    return new.turn
+
+
+async def tables(database: Database) -> set[str]:
+    return await database.run(lambda c: set(inspect(c).get_table_names()))
 
 
 async def test_migrations_go_up_match_the_models_and_go_down(database_url: str) -> None:
-    engine = sessions.create_engine(database_url)
-    await sessions.upgrade(engine)
-    await sessions.check(engine)
-    assert set(Base.metadata.tables) < await tables(engine)
-    await sessions.downgrade(engine, "base")
-    assert await tables(engine) == {"alembic_version"}
-    await sessions.upgrade(engine)
-    await engine.dispose()
+    database = db.open_database(database_url)
+    await asyncio.gather(db.upgrade(database), db.upgrade(database))  # as replicas do
+    await db.check(database)
+    assert set(Base.metadata.tables) < await tables(database)
+    await db.downgrade(database, "base")
+    assert await tables(database) == {"alembic_version"}
+    await db.upgrade(database)
+    await database.close()
+
+
+async def test_migrations_carry_what_was_said_along(database_url: str) -> None:
+    database = db.open_database(database_url)
+    await db.upgrade(database, "0001")
+
+    def fill(connection: Connection) -> None:
+        now = {"now": utc_now().isoformat(" ")}
+        if connection.dialect.name == "postgresql":
+            now = {"now": utc_now()}  # type: ignore[dict-item]
+        for statement in (
+            "INSERT INTO customers (id, telegram_id, name, created_at) VALUES (1, 5, '손님', :now)",
+            "INSERT INTO conversations (id, customer_id, chat_id, started_at)"
+            " VALUES (1, 1, 5, :now)",
+            "INSERT INTO messages"
+            " (id, conversation_id, bot_id, update_id, kind, text, received_at)"
+            " VALUES (1, 1, 9, 7, 'text', '곰팡이', :now)",
+            "INSERT INTO answers (message_id, created_at, keyboard, sent_ids, stopped, sources)"
+            " VALUES (1, :now, '[]', '[]', false, '[]')",
+        ):
+            connection.execute(text(statement), now if ":now" in statement else {})
+
+    await database.run(fill)
+    await db.upgrade(database)
+    chats = await database.run(lambda c: c.execute(select(Chat.bot_id, Chat.chat_id)).all())
+    assert chats == [(9, 5)]
+    assert await database.run(lambda c: c.scalar(select(Message.chat_id))) == 5
+    await db.downgrade(database, "0001")
+    assert await database.run(lambda c: c.scalar(text("SELECT text FROM messages"))) == "곰팡이"
+    await database.close()
 
 
 async def test_sqlite_keeps_its_promises(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("db") / "new" / "folder" / "x.db"
-    engine = sessions.create_engine(f"sqlite:///{path}")
-    async with engine.connect() as connection:
-        for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1)):
-            assert await connection.scalar(text(f"PRAGMA {pragma}")) == value
-    await engine.dispose()
+    database = db.open_database(f"sqlite:///{path}")
+    for pragma, value in (("journal_mode", "wal"), ("foreign_keys", 1)):
+        statement = text(f"PRAGMA {pragma}")
+        assert await database.run(lambda c, s=statement: c.scalar(s)) == value  # type: ignore[misc]
+    await database.close()
 
 
-async def test_an_update_is_stored_once_however_often_it_comes(engine: AsyncEngine) -> None:
-    make = sessions.create_sessions(engine)
+async def test_a_failing_unit_of_work_fails_alone(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        store(connection, incoming(1))
+        connection.execute(text("SELECT * FROM nowhere"))
 
-    async def store() -> queries.Turn | None:
-        async with make.begin() as session:
-            return await queries.store(session, incoming(77))
+    results = await asyncio.gather(
+        database.run(lambda c: store(c, incoming(2))),
+        database.run(fail),
+        database.run(lambda c: store(c, incoming(3))),
+        return_exceptions=True,
+    )
+    assert [isinstance(r, Exception) for r in results] == [False, True, False]
+    kept = await database.run(lambda c: c.scalars(select(Message.update_id)).all())
+    assert sorted(kept) == [2, 3]
 
-    turns = await asyncio.gather(*(store() for _ in range(8)))
-    assert sum(turn is not None for turn in turns) == 1
-    async with make.begin() as session:
-        assert len((await session.scalars(select(Message))).all()) == 1
-        assert len((await session.scalars(select(Customer))).all()) == 1
+
+async def test_work_waits_for_a_database_that_is_away(database: Database) -> None:
+    tries = 0
+
+    def work(_: Connection) -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ConnectionResetError
+        return "done"
+
+    assert await database.insist(work) == "done"
+    with pytest.raises(ZeroDivisionError):
+        await database.insist(lambda _: 1 / 0)
 
 
-async def test_new_ends_the_conversation_and_history_stays_in_it(engine: AsyncEngine) -> None:
-    make = sessions.create_sessions(engine)
-    async with make.begin() as session:
-        first = await queries.store(session, incoming(1, "첫 질문"))
-        assert first
-        answer = await queries.open_answer(session, first.message_id)
-        answer.text, answer.way, answer.sent_at = "첫 답", Way.STORED, answer.created_at
-        second = await queries.store(session, incoming(2, "둘째 질문"))
-        assert second
-        past = await queries.history(session, second.conversation_id, second.message_id, 4)
+def test_what_passes_by_itself_is_told_from_what_does_not() -> None:
+    class Refusal(Exception):  # noqa: N818 - as the drivers have it
+        sqlstate = "57P01"  # admin shutdown
+
+    assert db.is_passing(OperationalError("SELECT", {}, Refusal()))
+    Refusal.sqlstate = "42P01"  # undefined table
+    assert not db.is_passing(OperationalError("SELECT", {}, Refusal()))
+    assert db.is_passing(ConnectionRefusedError())
+    assert not db.is_passing(ValueError())
+
+
+async def test_an_update_is_stored_once_however_often_it_comes(database: Database) -> None:
+    results = await asyncio.gather(
+        *(database.insist(lambda c: store(c, incoming(77))) for _ in range(8))
+    )
+    assert sum(new is not None for new in results) == 1
+    for table in (Message, Customer, Conversation, Chat):
+        rows = await database.run(lambda c, t=table: c.execute(select(t)).all())  # type: ignore[misc]
+        assert len(rows) == 1
+
+
+async def test_new_ends_the_conversation_and_history_stays_in_it(database: Database) -> None:
+    def work(c: Connection) -> None:
+        first = stored(c, incoming(1, "첫 질문"))
+        queries.write_answer(c, first.message_id, text="첫 답", way=Way.STORED, sent_at=utc_now())
+        second = stored(c, incoming(2, "둘째 질문"))
+        past = queries.history(c, second.conversation_id, second.message_id, 4)
         assert past == [("첫 질문", "첫 답")]
-        third = await queries.store(session, incoming(3, "new", new=True))
-        assert await queries.store(session, incoming(3, "new", new=True)) is None
-        fourth = await queries.store(session, incoming(4, "셋째 질문"))
-        assert third
-        assert fourth
+        third = stored(c, incoming(3, "new", new=True))
+        assert store(c, incoming(3, "new", new=True)) is None
+        fourth = stored(c, incoming(4, "셋째 질문"))
         assert third.conversation_id == fourth.conversation_id != second.conversation_id
-        assert await queries.history(session, fourth.conversation_id, fourth.message_id, 4) == []
-        ended = (await session.scalars(select(Conversation.ended_at))).all()
-    assert sum(end is not None for end in ended) == 1
+        assert queries.history(c, fourth.conversation_id, fourth.message_id, 4) == []
+        ended = c.scalars(select(Conversation.ended_at)).all()
+        assert sum(end is not None for end in ended) == 1
+
+    await database.run(work)
 
 
-async def test_unfinished_turns_come_back_in_order_of_their_messages(engine: AsyncEngine) -> None:
-    make = sessions.create_sessions(engine)
-    async with make.begin() as session:
-        turns = [await queries.store(session, incoming(n, f"{n}")) for n in (3, 1, 2)]
-        assert turns[1]
-        await queries.finish(session, turns[1].message_id)
-    async with make.begin() as session:
-        left = await queries.unfinished(session, bot_id=1, before=utc_now())
-        assert left == [turns[0], turns[2]]
-        assert await queries.unfinished(session, 1, utc_now() - timedelta(minutes=1)) == []
-        assert await queries.unfinished(session, bot_id=2, before=utc_now()) == []
+async def test_an_answer_is_one_row_whatever_is_written_of_it(database: Database) -> None:
+    def work(c: Connection) -> None:
+        turn = stored(c, incoming(1))
+        queries.write_answer(c, turn.message_id, sent_ids=[7])
+        queries.write_answer(c, turn.message_id, text="답", way=Way.MODEL)
+        (row,) = c.execute(select(Answer.text, Answer.sent_ids, Answer.stopped)).all()
+        assert row == ("답", [7], False)
+
+    await database.run(work)
 
 
-async def test_a_second_rating_replaces_the_first(engine: AsyncEngine) -> None:
-    make = sessions.create_sessions(engine)
-    async with make.begin() as session:
-        turn = await queries.store(session, incoming(1))
-        assert turn
-        answer = await queries.open_answer(session, turn.message_id)
-        assert (await queries.open_answer(session, turn.message_id)).id == answer.id
-        await queries.rate(session, answer.id, turn.customer_id, 1)
-        await queries.rate(session, answer.id, turn.customer_id, -1)
-        assert (await session.scalars(select(Feedback.value))).all() == [-1]
-        assert await queries.answer_in_chat(session, answer.id, chat_id=5)
-        assert await queries.answer_in_chat(session, answer.id, chat_id=6) is None
+async def test_a_second_rating_replaces_the_first(database: Database) -> None:
+    def work(c: Connection) -> tuple[int, int]:
+        turn = stored(c, incoming(1))
+        queries.write_answer(c, turn.message_id, text="답")
+        answer = queries.answer_in_chat(c, turn.message_id, 1, chat_id=5)
+        assert answer
+        assert queries.answer_in_chat(c, turn.message_id, 1, chat_id=6) is None
+        assert queries.answer_in_chat(c, turn.message_id, 2, chat_id=5) is None
+        queries.rate(c, answer.id, turn.customer_id, 1)
+        queries.rate(c, answer.id, turn.customer_id, -1)
+        assert c.scalars(select(Feedback.value)).all() == [-1]
+        return answer.id, turn.customer_id
+
+    ids = await database.run(work)
     with pytest.raises(IntegrityError):
-        async with make.begin() as session:
-            await queries.rate(session, answer.id, turn.customer_id, 7)
+        await database.run(lambda c: queries.rate(c, *ids, 7))
+
+
+async def test_the_first_message_too_many_is_told_so_and_the_rest_are_kept(
+    database: Database,
+) -> None:
+    def work(c: Connection) -> None:
+        c.execute(insert(Customer).values(telegram_id=5, name="손님"))
+        new = [store(c, incoming(n), limit=2) for n in range(1, 6)]
+        if c.scalar(select(Customer.minute_messages)) != 5:
+            return  # a minute ended meanwhile
+        assert [n and n.turn.kind for n in new] == [Kind.TEXT, Kind.TEXT, Kind.EXCESS, None, None]
+        stop = store(c, incoming(6, kind=Kind.STOP), limit=2)
+        assert stop
+        assert stop.turn.kind == Kind.STOP
+        assert store(c, incoming(7, chat=6), limit=2)  # somebody else
+        rows = c.execute(select(Message.kind, Message.done_at).order_by(Message.id)).all()
+        assert [row.kind for row in rows[2:5]] == [Kind.EXCESS] * 3
+        assert [row.done_at is None for row in rows[2:5]] == [True, False, False]
+        c.execute(update(Customer).values(minute=0))
+        later = store(c, incoming(8), limit=2)
+        assert later
+        assert later.turn.kind == Kind.TEXT
+
+    await database.run(work)
+
+
+async def test_tokens_are_counted_by_the_day(database: Database) -> None:
+    def work(c: Connection) -> None:
+        customer_id = stored(c, incoming(1)).customer_id
+        queries.spend_tokens(c, customer_id, 300)
+        queries.spend_tokens(c, customer_id, 40)
+        assert stored(c, incoming(2)).tokens_today == 340
+        c.execute(update(Customer).values(day=Customer.day - 1))
+        assert stored(c, incoming(3)).tokens_today == 0
+        queries.spend_tokens(c, customer_id, 5)
+        assert stored(c, incoming(4)).tokens_today == 5
+
+    await database.run(work)

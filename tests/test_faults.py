@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import select, text
 
-from bot import app, outbound, texts
+from bot import outbound, texts, worker
 from bot.playground.client import Message as Shown
 from db.models import Answer, Customer
 from tests.modelserver import ModelServer
@@ -62,8 +62,7 @@ async def test_an_outage_of_any_length_loses_no_answer(
 async def test_a_turn_that_could_not_end_is_taken_up_without_a_restart(
     database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "_RESUME_EVERY_S", 0.3)
-    monkeypatch.setattr(app, "_RESUME_AFTER_S", 0.0)
+    monkeypatch.setattr(worker, "_TRY_AGAIN_S", 0.3)
     async with open_shop(database_url, model) as shop:
         customer = shop.customer(79)
         await shop.playground.fault("sendMessage", status=401, times=1)
@@ -71,23 +70,6 @@ async def test_a_turn_that_could_not_end_is_taken_up_without_a_restart(
         assert answer.text == texts.HELP
         await asyncio.sleep(1)  # some more rounds of resuming
         assert len(await customer.messages()) == 2
-
-
-async def test_turns_under_way_are_not_taken_up_twice(
-    database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(app, "_RESUME_EVERY_S", 0.05)
-    monkeypatch.setattr(app, "_RESUME_AFTER_S", 0.0)
-    model.reply = lambda asked: f"{asked} 답"
-    model.token_s = 0.1
-    async with open_shop(database_url, model, answer_check=False) as shop:
-        customer = shop.customer(80)
-        first = await customer.send(MOULD)
-        await customer.send(AIRING)
-        await customer.wait_for(2, after=first.id)
-        await shop.wait_until_idle()
-        assert len(model.requests) == 2
-        assert await shop.playground.calls("editMessageText", 80) == []
 
 
 async def test_a_slow_telegram_doubles_nothing(database_url: str, model: ModelServer) -> None:
@@ -241,8 +223,8 @@ async def test_a_failing_database_still_leaves_an_apology(
     database_url: str, model: ModelServer
 ) -> None:
     async with open_shop(database_url, model) as shop:
-        async with shop.engine.begin() as connection:
-            await connection.execute(text("DROP TABLE feedback"))
-            await connection.execute(text("DROP TABLE answers"))
+        for table in ("feedback", "answers"):
+            statement = text(f"DROP TABLE {table}")
+            await shop.database.run(lambda c, s=statement: c.execute(s))  # type: ignore[misc]
         (apology,) = await ask(shop.customer(75), MOULD)
         assert apology.text == texts.FAILED

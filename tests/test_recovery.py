@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
 from bot.playground.client import Message as Shown
+from db.database import open_database
 from db.models import Answer
-from db.sessions import create_engine
 from tests.modelserver import MODEL, ModelServer
 from tests.playground import TOKEN, Running, running
 from tests.processes import started
@@ -44,12 +45,11 @@ def answers(seen: list[Shown]) -> list[Shown]:
     return [m for m in seen if m.from_bot and m.final and "👍" in str(m.button_rows)]
 
 
-async def rows(database_url: str) -> list[Answer]:
-    engine = create_engine(database_url)
-    async with engine.connect() as connection:
-        found = (await connection.execute(select(Answer.text, Answer.sent_ids))).all()
-    await engine.dispose()
-    return list(found)  # type: ignore[arg-type]
+async def rows(database_url: str) -> list[Any]:
+    database = open_database(database_url)
+    found = await database.run(lambda c: c.execute(select(Answer.text, Answer.sent_ids)).all())
+    await database.close()
+    return list(found)
 
 
 async def test_killed_while_the_model_writes(

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from bot import logs
 from bot.cli import app
 from bot.settings import Settings, is_loopback
-from db.sessions import create_engine
+from db.database import open_database
 
 TOKEN = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 SECRET = "hunter2"
@@ -175,6 +175,8 @@ def test_the_command_shows_which_secrets_are_missing() -> None:
         ("ADMINS", f"7,{SECRET}"),
         ("ANSWER_CHECK", SECRET),
         ("ANSWER_POLICY", SECRET),
+        ("LISTEN", SECRET),
+        ("LISTEN", "127.0.0.1:99999"),
         ("LOG_FORMAT", SECRET),
         ("MODEL_CONTEXT", SECRET),
         ("MODEL_TOTAL_S", "-1"),
@@ -183,6 +185,8 @@ def test_the_command_shows_which_secrets_are_missing() -> None:
         ("MODEL_URL", f"http://[{SECRET}"),
         ("TELEGRAM_API_URL", f"http://{SECRET}.example.com"),
         ("TELEGRAM_API_URL", f"{SECRET}\n{SECRET}"),
+        ("WEBHOOK_SECRET", f"{SECRET}!"),
+        ("WEBHOOK_SECRET", "short"),
     ],
 )
 def test_a_bad_value_is_named_in_one_line_without_itself(
@@ -278,14 +282,14 @@ async def test_an_sql_error_is_logged_without_what_customers_wrote(
 ) -> None:
     written = {"words": SECRET}
     logs.configure("json")
-    engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    database = open_database(f"sqlite:///{tmp_path / 'test.db'}")
     try:
-        async with engine.connect() as connection:
-            await connection.execute(text("INSERT INTO missing VALUES (:words)"), written)
+        statement = text("INSERT INTO missing VALUES (:words)")
+        await database.run(lambda c: c.execute(statement, written))
     except DBAPIError:
         structlog.get_logger().exception("database_failed")
     finally:
-        await engine.dispose()
+        await database.close()
     output = capsys.readouterr().err
     assert "INSERT INTO missing" in output
     assert SECRET not in output
