@@ -53,21 +53,23 @@ class ModelServer:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
-            await self._stream(response, self.reply(_question(body)))
+            await self._stream(request, response, self.reply(_question(body)))
         except (asyncio.CancelledError, ConnectionResetError):
             self.cancelled += 1
             raise
         self.finished += 1
         return response
 
-    async def _stream(self, response: web.StreamResponse, text: str) -> None:
+    async def _stream(self, request: web.Request, response: web.StreamResponse, text: str) -> None:
         if self.hang:
             await asyncio.Event().wait()
         words = text.split(" ")
         pieces = [word + " " for word in words[:-1]] + words[-1:]
         for number, piece in enumerate(pieces):
             if number == self.break_after:
-                raise ConnectionResetError
+                if request.transport:
+                    request.transport.abort()
+                return
             if number == self.error_after:
                 await _event(response, {"error": {"message": "as ordered"}})
                 return

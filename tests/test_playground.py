@@ -160,6 +160,34 @@ async def test_webhook_delivers_in_order_with_the_secret(
         assert "500" in ((await server.bot.get_webhook_info()).last_error_message or "")
 
 
+async def test_webhook_lets_one_chat_wait_for_no_other(server: Running) -> None:
+    slow, quick = server.playground.customer(1001), server.playground.customer(1002)
+    seen: list[str] = []
+    free = asyncio.Event()
+
+    async def receive(request: web.Request) -> web.Response:
+        text = (await request.json())["message"]["text"]
+        if text == "느린 글":
+            await free.wait()
+        seen.append(text)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/hook", receive)
+    async with serve(app, 0) as port:
+        await server.bot.set_webhook(f"http://127.0.0.1:{port}/hook")
+        await slow.send("느린 글")
+        await slow.send("그다음 글")
+        await quick.send("다른 손님의 글")
+        async with asyncio.timeout(5):
+            while not seen:
+                await asyncio.sleep(0.02)
+        assert seen == ["다른 손님의 글"]
+        free.set()
+        await delivered(server.bot)
+        assert seen[1:] == ["느린 글", "그다음 글"]
+
+
 async def test_polling_is_refused_while_a_webhook_is_set(
     server: Running, customer: Customer
 ) -> None:

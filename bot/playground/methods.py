@@ -82,19 +82,18 @@ class Methods:
         """https://core.telegram.org/bots/api#setwebhook."""
         allowed = params.json("allowed_updates", "allowed updates")
         await self._updates.set_webhook(
-            params.text("url"), params.text("secret_token"), params.integer("max_connections", 40)
+            params.text("url"),
+            params.text("secret_token"),
+            params.integer("max_connections", 40),
+            drop_pending=params.flag("drop_pending_updates"),
         )
         self._updates.allow(allowed)
-        return self._drop_pending(params)
+        return True
 
     async def delete_webhook(self, params: Params) -> bool:
         """https://core.telegram.org/bots/api#deletewebhook."""
-        await self._updates.set_webhook("", "", 40)
-        return self._drop_pending(params)
-
-    def _drop_pending(self, params: Params) -> bool:
-        if params.flag("drop_pending_updates"):
-            self._store.forget_updates()
+        drop = params.flag("drop_pending_updates")
+        await self._updates.set_webhook("", "", 40, drop_pending=drop)
         return True
 
     async def get_webhook_info(self, _: Params) -> Json:

@@ -244,12 +244,18 @@ class Store:
 
     # Updates
 
-    def add_update(self, kind: str, payload: Json) -> None:
-        """Queue an update for the bot."""
+    def add_update(self, kind: str, payload: Json) -> tuple[int, str]:
+        """Queue an update for the bot and return its id and JSON."""
         self._last_update_id += 1
         body = json.dumps({"update_id": self._last_update_id, kind: payload})
         self.pending[self._last_update_id] = body
         self._db.execute("INSERT INTO updates VALUES (?, ?)", (self._last_update_id, body))
+        return self._last_update_id, body
+
+    def forget_update(self, update_id: int) -> None:
+        """Drop one pending update."""
+        self.pending.pop(update_id, None)
+        self._db.execute("DELETE FROM updates WHERE id = ?", (update_id,))
 
     def forget_updates(self, before: int | None = None) -> None:
         """Drop the pending updates with a lower id, or all of them."""

@@ -4,8 +4,10 @@ https://core.telegram.org/bots/api#getting-updates
 """
 
 import asyncio
+import json
 import re
 import time
+from collections import deque
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -30,15 +32,23 @@ class Updates:
         self._webhook = store.setting("webhook")
         self._allowed: list[str] = store.setting("allowed_updates").get("names", [])
         self._poll: asyncio.Future[None] | None = None
-        self._wake = asyncio.Event()
-        self._delivery: asyncio.Task[None] | None = None
+        self._lines: dict[int, deque[tuple[int, str]]] = {}  # by chat: updates to deliver
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(1)
         self._last_error: Json = {}
         self._closed = False
 
     def start(self) -> None:
-        """Go on with a webhook that was set before a restart."""
-        if self._webhook:
-            self._delivery = asyncio.create_task(self._deliver())
+        """Deliver to the webhook, where one is set, what waits and what comes."""
+        if not self._webhook:
+            return
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+        )
+        self._slots = asyncio.Semaphore(self._webhook["max_connections"])
+        for update_id, body in self._store.pending.items():
+            self._enqueue(update_id, body)
 
     async def close(self) -> None:
         """End the open poll and the deliveries."""
@@ -65,8 +75,9 @@ class Updates:
         """Queue an update, unless the bot doesn't want its type."""
         if not self.allows(kind):
             return False
-        self._store.add_update(kind, payload)
-        self._wake.set()
+        update_id, body = self._store.add_update(kind, payload)
+        if self._webhook:
+            self._enqueue(update_id, body)
         if self._poll and not self._poll.done():
             self._poll.set_result(None)
         return True
@@ -100,19 +111,26 @@ class Updates:
 
     # Webhook
 
-    async def set_webhook(self, url: str, secret: str, max_connections: int) -> None:
+    async def set_webhook(
+        self, url: str, secret: str, max_connections: int, *, drop_pending: bool = False
+    ) -> None:
         """Deliver by webhook from now on; an empty URL goes back to polling."""
-        await self._stop_delivery()
-        self._last_error = {}
-        self._webhook = {}
+        webhook = {}
         if url:
             if not _acceptable(url):
                 raise bad_request("bad webhook: An HTTPS URL must be provided for webhook")
             if not re.fullmatch(r"[\w-]{0,256}", secret, re.ASCII):
                 raise bad_request("secret token contains unallowed characters")
             self._end_poll("terminated by setWebhook request")
-            self._webhook = {"url": url, "secret": secret, "max_connections": max_connections}
-        self._store.set_setting("webhook", self._webhook)
+            webhook = {"url": url, "secret": secret, "max_connections": max_connections}
+        if webhook == self._webhook and not drop_pending:
+            return  # what is under way to it goes on
+        await self._stop_delivery()
+        if drop_pending:
+            self._store.forget_updates()
+        self._last_error = {}
+        self._webhook = webhook
+        self._store.set_setting("webhook", webhook)
         self.start()
 
     def webhook_info(self) -> Json:
@@ -127,38 +145,53 @@ class Updates:
         return info | ({"allowed_updates": self._allowed} if self._allowed else {})
 
     async def _stop_delivery(self) -> None:
-        if self._delivery:
-            self._delivery.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._delivery
-            self._delivery = None
+        deliveries = list(self._deliveries)
+        for delivery in deliveries:
+            delivery.cancel()
+        await asyncio.gather(*deliveries, return_exceptions=True)
+        self._lines.clear()
+        if self._session:
+            await self._session.close()
+            self._session = None
 
-    async def _deliver(self) -> None:
+    def _enqueue(self, update_id: int, body: str) -> None:
+        """Put an update behind those of its chat; chats are delivered side by side."""
+        chat_id = _chat_of(json.loads(body))
+        if chat_id in self._lines:
+            self._lines[chat_id].append((update_id, body))
+            return
+        self._lines[chat_id] = deque([(update_id, body)])
+        delivery = asyncio.create_task(self._deliver(chat_id))
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, chat_id: int) -> None:
+        """Deliver a chat's updates, each after the one before it was taken."""
         retry_s = _FIRST_RETRY_S
-        timeout = aiohttp.ClientTimeout(total=30)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                if not self._store.pending:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                update_id, body = next(iter(self._store.pending.items()))
-                problem = await self._post(session, body)
-                if problem:
-                    now = int(time.time())
-                    self._last_error = {"last_error_date": now, "last_error_message": problem}
-                    await asyncio.sleep(retry_s)
-                    retry_s = min(retry_s * 2, _LAST_RETRY_S)
-                else:
-                    retry_s = _FIRST_RETRY_S
-                    self._store.forget_updates(before=update_id + 1)
+        line = self._lines[chat_id]
+        while line:
+            update_id, body = line[0]
+            async with self._slots:
+                problem = await self._post(body)
+            if not problem:
+                retry_s = _FIRST_RETRY_S
+                line.popleft()
+                self._store.forget_update(update_id)
+                continue
+            now = int(time.time())
+            self._last_error = {"last_error_date": now, "last_error_message": problem}
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, _LAST_RETRY_S)
+        del self._lines[chat_id]
 
-    async def _post(self, session: aiohttp.ClientSession, body: str) -> str:
+    async def _post(self, body: str) -> str:
+        if self._session is None:
+            return "Webhook was removed"
         headers = {"Content-Type": "application/json"}
         if self._webhook["secret"]:
             headers["X-Telegram-Bot-Api-Secret-Token"] = self._webhook["secret"]
         try:
-            async with session.post(
+            async with self._session.post(
                 self._webhook["url"], data=body, headers=headers, allow_redirects=False
             ) as response:
                 if 200 <= response.status < 300:
@@ -168,6 +201,15 @@ class Updates:
             return "Read timeout expired"
         except aiohttp.ClientError:
             return "Connection refused"
+
+
+def _chat_of(update: Json) -> int:
+    """Return the chat that an update is about, 0 where it is about none."""
+    for payload in update.values():
+        if isinstance(payload, dict):
+            chat = payload.get("chat") or payload.get("message", {}).get("chat", {})
+            return int(chat.get("id", 0))
+    return 0
 
 
 def _acceptable(url: str) -> bool:
