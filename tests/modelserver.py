@@ -18,6 +18,7 @@ class ModelServer:
     """What it says and how; what it was asked and what became of the requests."""
 
     reply: Callable[[str], str] = lambda _question: "모르겠습니다."
+    first_s: float = 0.0  # pause before the first piece
     token_s: float = 0.0  # pause before each piece
     status: int = 200  # another status is answered at once
     break_after: int | None = None  # pieces after which the connection is dropped
@@ -63,6 +64,7 @@ class ModelServer:
     async def _stream(self, request: web.Request, response: web.StreamResponse, text: str) -> None:
         if self.hang:
             await asyncio.Event().wait()
+        await asyncio.sleep(self.first_s)
         words = text.split(" ")
         pieces = [word + " " for word in words[:-1]] + words[-1:]
         for number, piece in enumerate(pieces):

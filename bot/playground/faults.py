@@ -76,6 +76,7 @@ class Faults:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
+        self.count = 0  # of all calls that were about a chat
         self.set_limits(None, None)
 
     def set_limits(self, per_chat_s: float | None, overall_s: float | None) -> None:
@@ -113,6 +114,7 @@ class Faults:
 
     def record(self, method: str, chat_id: int | None, status: int, text_length: int) -> None:
         """Note a call; status 0 means that the connection was dropped."""
+        self.count += chat_id is not None
         self._calls.append(Call(method, chat_id, time.monotonic(), status, text_length))
 
     def calls(self, method: str = "", chat_id: int | None = None) -> list[Json]:

