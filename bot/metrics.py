@@ -18,6 +18,7 @@ ANSWER = Histogram(
 )
 RUNNING = Gauge("deepbot_chats_running", "Chats whose turns this process is running")
 WAITING = Gauge("deepbot_model_waiting", "Questions that wait for the model")
+TASKS = Gauge("deepbot_tasks", "Tasks of the event loop")
 TAKEN_OVER = Counter("deepbot_chats_taken_over", "Chats taken over from workers that are gone")
 MODEL_ERRORS = Counter("deepbot_model_errors", "Failures of the model's side", ["failure"])
 CHECKS_FAILED = Counter(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from bot import metrics
 from bot.errors import OperatorError
 
 WEBHOOK_PATH = "/telegram"
@@ -56,6 +57,7 @@ class Door:
         return web.json_response({"status": "unready", "problem": problem}, status=503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        metrics.TASKS.set(len(asyncio.all_tasks()))
         return web.Response(
             body=await asyncio.to_thread(generate_latest),
             headers={"Content-Type": CONTENT_TYPE_LATEST},

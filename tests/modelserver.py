@@ -25,6 +25,7 @@ class ModelServer:
     error_after: int | None = None  # pieces after which an error stands in the stream
     hang: bool = False  # takes the request and says nothing
     api_key: str = ""
+    keep_requests: bool = True
     requests: list[dict[str, Any]] = field(default_factory=list)
     finished: int = 0
     cancelled: int = 0
@@ -46,7 +47,8 @@ class ModelServer:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat request word by word."""
         body = await request.json()
-        self.requests.append(body)
+        if self.keep_requests:
+            self.requests.append(body)
         if not body["stream"] or body["model"] != MODEL:
             return web.json_response({"error": {"message": "bad request"}}, status=400)
         if self.status != 200:

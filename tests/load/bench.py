@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -116,16 +117,15 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
     return ranks[49], ranks[94]
 
 
-async def talk_at_once(bot: Bot, chats: int, rounds: int) -> Sample:
+async def talk_at_once(
+    bot: Bot, chats: int, rounds: int, question: Callable[[], str] = lambda: random.choice(_POOL)
+) -> Sample:
     """Let so many chats ask, each again when it has its answer, begun at different moments."""
     length_s = FIRST_S + TOKEN_S * len(_ANSWER.split())
 
     async def talk(chat: int) -> list[Question]:
         await asyncio.sleep(random.uniform(0, length_s))
-        return [
-            await bot.crowd.ask(chat, random.choice(_POOL), _ANSWER, limit_s=120)
-            for _ in range(rounds)
-        ]
+        return [await bot.crowd.ask(chat, question(), _ANSWER, limit_s=120) for _ in range(rounds)]
 
     def start() -> list[asyncio.Task[list[Question]]]:
         return [asyncio.create_task(talk(chat)) for chat in bot.new_chats(chats)]
@@ -186,6 +186,7 @@ class Result:
     talking: list[Sample]
     rates: dict[str, float]  # turns a second, with an instant model
     new_questions: Sample
+    new_at_100: Sample
     limited: Sample
     long: Sample
 
@@ -204,7 +205,7 @@ class Result:
 async def run(*, quick: bool) -> Result:
     """Measure everything."""
     progress = Console(stderr=True)
-    model = ModelServer(reply=reply)
+    model = ModelServer(reply=reply, keep_requests=False)
     folder = Path(tempfile.mkdtemp(prefix="bench"))
     with postgres_server() as server, progress.status("starting") as status:
         async with (
@@ -229,6 +230,11 @@ async def run(*, quick: bool) -> Result:
                 for bot in compared:
                     status.update(f"{chats} chats at once: {bot.name}")
                     talking.append(await talk_at_once(bot, chats, rounds))
+            status.update("100 chats at once, every question new")
+            numbers = count()
+            new_at_100 = await talk_at_once(
+                lite, 100, 2, lambda: f"{next(numbers)}번 벽의 이음매가 왜 벌어지나요?"
+            )
             status.update("with Telegram's limits")
             limited.crowd.faults.set_limits(1.0, 30.0)
             under_limits = await talk_at_once(limited, 60, 2)
@@ -245,7 +251,7 @@ async def run(*, quick: bool) -> Result:
                 lambda: [asyncio.create_task(ask_long(chat)) for chat in lite.new_chats(20)],
             )
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    return Result(talking, medians, new, under_limits, long)
+    return Result(talking, medians, new, new_at_100, under_limits, long)
 
 
 def show(result: Result) -> None:
@@ -278,6 +284,10 @@ def show(result: Result) -> None:
     )
     console.print(
         f"first text at 100 chats, 95th percentile: {result.first_text_more_ms:+.1f} ms to bare"
+    )
+    console.print(
+        "  with every question new: p50 "
+        f"{1e3 * result.new_at_100.first_p50:.0f}, p95 {1e3 * result.new_at_100.first_p95:.0f} ms"
     )
     console.print(
         f"under 1 call/s a chat and 30/s in all: {limited.complete}/{limited.asked} complete"
