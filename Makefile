@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format lock clean
+KILLS ?= 200
+
+.PHONY: help setup demo test lint format lock clean chaos bench soak profile
 
 help: ## 이 목록
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +26,19 @@ lint: $(INSTALLED) ## ruff와 mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+chaos: setup ## 봇을 KILLS번(200) 죽이며 빠지거나 두 번 가는 답이 없는지 (약 15분)
+	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting sqlite
+	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting replicas
+
+bench: setup ## 빠르기: 가장 단순한 봇과 나란히, 비율로 (약 4분)
+	@$(BIN)/python -m tests.load.bench
+
+soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
+	@$(BIN)/python -m tests.load.soak
+
+profile: setup ## 차례 하나의 시간이 어디로 가는지
+	@$(BIN)/python -m tests.load.profile
 
 format: $(INSTALLED) ## 코드 모양 맞추기
 	@$(BIN)/ruff check --fix .

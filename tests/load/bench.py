@@ -36,7 +36,7 @@ from tests.modelserver import ModelServer
 FIRST_S, TOKEN_S = 0.2, 0.04  # of the model with fixed timing: 25 words a second
 _ANSWER = " ".join(f"낱말{n}" for n in range(49)) + " 끝."
 _LONG = " ".join(f"{n}번째 문장은 서로 다릅니다." for n in range(600))
-_POOL = [f"벽지에 곰팡이가 {n}번 생겼는데 어떻게 해야 하나요?" for n in range(40)]
+POOL = [f"벽지에 곰팡이가 {n}번 생겼는데 어떻게 해야 하나요?" for n in range(40)]
 _LONG_QUESTION = "긴 답을 해 주세요"
 _SLOTS = 32  # conversations at once where turns a second are counted
 _TURNS_A_CHAT = 6  # then another chat: Telegram's budget for one is small
@@ -118,7 +118,7 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
 
 
 async def talk_at_once(
-    bot: Bot, chats: int, rounds: int, question: Callable[[], str] = lambda: random.choice(_POOL)
+    bot: Bot, chats: int, rounds: int, question: Callable[[], str] = lambda: random.choice(POOL)
 ) -> Sample:
     """Let so many chats ask, each again when it has its answer, begun at different moments."""
     length_s = FIRST_S + TOKEN_S * len(_ANSWER.split())
@@ -151,7 +151,7 @@ async def turns_a_second(bot: Bot, turns: int, question: Callable[[int], str]) -
 
 async def warm_up(bot: Bot) -> None:
     """Ask everything once."""
-    for number, question in enumerate(_POOL):
+    for number, question in enumerate(POOL):
         chat = bot.new_chats(1)[0] if number % _TURNS_A_CHAT == 0 else bot.next_chat - 1
         answered = await bot.crowd.ask(chat, question, _ANSWER, limit_s=60)
         assert answered.final_s, f"{bot.name} does not answer"
@@ -218,7 +218,7 @@ async def run(*, quick: bool) -> Result:
                 for bot in compared:
                     status.update(f"turns a second, round {number + 1}: {bot.name}")
                     sample = await turns_a_second(
-                        bot, 300 if quick else 900, lambda n: _POOL[n % len(_POOL)]
+                        bot, 300 if quick else 900, lambda n: POOL[n % len(POOL)]
                     )
                     assert sample.complete == sample.asked, sample
                     rates[bot.name].append(sample.turns_a_second)
