@@ -1,13 +1,14 @@
 """Wires the parts: the model's side, the bot, its worker, polling or webhook."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 import structlog
+from filelock import FileLock, Timeout
 from sqlalchemy import literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
@@ -140,6 +141,39 @@ async def running_bot(
     if not settings.telegram_token.get_secret_value():
         msg = "TELEGRAM_TOKEN이 없어요. @BotFather에게 받은 토큰을 환경 변수나 .env에 넣어 주세요."
         raise OperatorError(msg)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_process_on(settings))
+        yield await stack.enter_async_context(
+            _running(settings, database, consultant, webhook, door)
+        )
+
+
+@contextmanager
+def _only_process_on(settings: Settings) -> Iterator[None]:
+    """Hold a SQLite file for this process alone. Raises `OperatorError` where another does.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+    """
+    path = settings.sqlite_path
+    if path is None:
+        yield
+        return
+    try:
+        with FileLock(f"{path}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        msg = f"다른 딥봇이 {path} 파일을 쓰고 있어요. 여러 프로세스에는 Postgres가 필요해요."
+        raise OperatorError(msg) from error
+
+
+@asynccontextmanager
+async def _running(
+    settings: Settings,
+    database: Database,
+    consultant: Consultant,
+    webhook: bool,
+    door: Door | None,
+) -> AsyncIterator[RunningBot]:
     bot = build_bot(settings)
     pacing = Pacing(settings.telegram_calls_a_second)
     try:
@@ -149,7 +183,7 @@ async def running_bot(
             database,
             bot.id,
             turns,
-            alone=not webhook or settings.is_sqlite,
+            alone=not webhook or settings.sqlite_path is not None,
             on_share=pacing.share,
         )
         receiver = Receiver(bot, database, worker, messages_a_minute=settings.messages_a_minute)

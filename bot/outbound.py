@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Self, TypeVar, cast
 
 import structlog
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, Message, MessageEntity
 from telegram.constants import ChatAction, MessageLimit
 from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
 
 from bot import metrics, texts
+from bot.formatting import Formatted, parse
 from bot.pacing import Pacing
 
 log = structlog.get_logger()
@@ -56,13 +57,22 @@ def split(text: str, limit: int = MessageLimit.MAX_TEXT_LENGTH) -> list[str]:
     return [*parts, text] if text or not parts else parts
 
 
+def split_formatted(text: str) -> list[Formatted]:
+    """Return the messages that make up `text`, with its formatting; blank ones are left out."""
+    whole, parts, at = parse(text), [], 0
+    for part in split(whole.text):
+        parts.append(whole.part(at, at + len(part)))
+        at += len(part)
+    return [part for part in parts if part.text.strip()]
+
+
 def _units(text: str) -> int:
     return len(text) + sum(char > "\uffff" for char in text)
 
 
 def _clip(text: str) -> str:
     """Return what a growing message can show: the end, since that is what is new."""
-    limit = MessageLimit.MAX_TEXT_LENGTH
+    text, limit = parse(text).text, MessageLimit.MAX_TEXT_LENGTH
     return text if _units(text) <= limit else "…" + split(text, limit - 1)[-1]
 
 
@@ -78,26 +88,48 @@ class Outbound:
         self._bot = bot
         self._pacing = pacing or Pacing()
 
-    async def send(self, chat_id: int, text: str, keyboard: Keyboard) -> int:
+    async def send(self, chat_id: int, part: Formatted, keyboard: Keyboard) -> int:
         """Send one message of at most 4,096 characters and return its id."""
-        message = await self._deliver(
-            chat_id,
-            lambda: self._bot.send_message(chat_id, text, reply_markup=_markup(keyboard)),
-        )
-        return message.message_id
 
-    async def edit(self, chat_id: int, message_id: int, text: str, keyboard: Keyboard) -> None:
-        """Make a sent message say `text`; saying so already is no error."""
-        try:
-            await self._deliver(
-                chat_id,
-                lambda: self._bot.edit_message_text(
-                    text, chat_id, message_id, reply_markup=_markup(keyboard)
-                ),
+        def call(entities: list[MessageEntity]) -> Awaitable[Message]:
+            return self._bot.send_message(
+                chat_id, part.text, entities=entities or None, reply_markup=_markup(keyboard)
             )
+
+        return (await self._deliver_formatted(chat_id, part, call)).message_id
+
+    async def edit(
+        self, chat_id: int, message_id: int, part: Formatted, keyboard: Keyboard
+    ) -> None:
+        """Make a sent message say `part`; saying so already is no error."""
+
+        def call(entities: list[MessageEntity]) -> Awaitable[Message | bool]:
+            return self._bot.edit_message_text(
+                part.text,
+                chat_id,
+                message_id,
+                entities=entities or None,
+                reply_markup=_markup(keyboard),
+            )
+
+        try:
+            await self._deliver_formatted(chat_id, part, call)
         except BadRequest as error:
             if "not modified" not in error.message.lower():
                 raise
+
+    async def _deliver_formatted(
+        self, chat_id: int, part: Formatted, call: Callable[[list[MessageEntity]], Awaitable[T]]
+    ) -> T:
+        """Deliver a text with its formatting, or plain where Telegram does not take that."""
+        entities = part.entities()
+        try:
+            return await self._deliver(chat_id, lambda: call(entities))
+        except BadRequest as error:
+            if not entities or "entit" not in error.message.lower():
+                raise
+            log.warning("formatting_refused")
+        return await self._deliver(chat_id, lambda: call([]))
 
     async def replace_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
         """Change only the buttons of a sent message."""

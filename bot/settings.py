@@ -156,9 +156,12 @@ class Settings(BaseSettings):
             raise OperatorError(msg)
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether the database is a file of this machine, for one process."""
-        return self.database_url.get_secret_value().startswith("sqlite")
+    def sqlite_path(self) -> str | None:
+        """The database's file, None where it is no SQLite file."""
+        from sqlalchemy import make_url
+
+        url = make_url(self.database_url.get_secret_value())
+        return url.database if url.get_backend_name() == "sqlite" else None
 
     @property
     def policy(self) -> AnswerPolicy:

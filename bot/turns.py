@@ -15,7 +15,8 @@ from telegram.error import BadRequest, Forbidden, TelegramError
 
 from bot import metrics, texts
 from bot.consult import Consultant, Consultation, Stop
-from bot.outbound import AnswerStream, Keyboard, Outbound, split
+from bot.formatting import parse
+from bot.outbound import AnswerStream, Keyboard, Outbound, split_formatted
 from db import claims, queries
 from db.claims import ClaimLostError
 from db.database import Database, Work
@@ -118,6 +119,8 @@ class Turns:
             case Kind.TEXT:
                 return await self._consult(run)
             case Kind.EXCESS:
+                if run.turn.callback_id:
+                    await self._acknowledge(run)
                 return await self._say(run, texts.TOO_FAST)
             case Kind.OTHER:
                 return await self._say(run, texts.TEXT_ONLY)
@@ -191,7 +194,7 @@ class Turns:
     async def _apologize(self, turn: Turn, error: str) -> Work[None]:
         """Say that something went wrong; nothing here hangs on what has just failed."""
         with suppress(TelegramError):
-            await self._outbound.send(turn.chat_id, texts.FAILED, [])
+            await self._outbound.send(turn.chat_id, parse(texts.FAILED), [])
 
         def note(connection: Connection) -> None:
             with suppress(SQLAlchemyError), connection.begin_nested():
@@ -309,7 +312,7 @@ class Turns:
     async def _deliver(self, run: "_Run") -> Work[None]:
         """Send the stored answer, or the parts of it that an earlier try did not send."""
         turn, answer = run.turn, run.answer
-        parts = [part for part in split(answer.text or "") if part.strip()]
+        parts = split_formatted(answer.text or "")
         sent_ids = list(answer.sent_ids)
         for number, part in enumerate(parts):
             rows = answer.keyboard if number == len(parts) - 1 else []

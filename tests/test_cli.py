@@ -18,6 +18,7 @@ from bot import cli
 from bot.playground.client import Playground
 from inference import models
 from tests.modelserver import MODEL, ModelServer
+from tests.playground import TOKEN, running
 from tests.processes import run, started
 
 AIRING = "도배 후 환기는 어떻게 하나요?"
@@ -144,6 +145,18 @@ async def test_migrations_run_from_the_command_line(tmp_path: Path) -> None:
     code, _, errors = await run("db", "downgrade", "nonsense", cwd=tmp_path)
     assert code == 2
     assert "판" in one_line(errors)
+
+
+async def test_a_second_bot_on_a_sqlite_file_is_refused(tmp_path: Path, model: ModelServer) -> None:
+    async with running() as telegram:
+        bot = {"TELEGRAM_TOKEN": TOKEN, "TELEGRAM_API_URL": telegram.url, "MODEL_URL": model.url}
+        async with started("bot", cwd=tmp_path, **bot):
+            async with asyncio.timeout(20):
+                while not await telegram.playground.calls("getUpdates"):
+                    await asyncio.sleep(0.05)
+            code, _, errors = await run("bot", cwd=tmp_path, **bot)
+            assert code == 1
+            assert "deepbot.db" in one_line(errors)
 
 
 async def test_help_names_every_command(tmp_path: Path) -> None:

@@ -334,3 +334,21 @@ async def test_not_ready_where_the_server_is_silent() -> None:
     async with server, ModelClient(url, MODEL, limits=TimeLimits(connect=0.2)) as client:
         assert not await client.ready()
         closing.set()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_that_is_full_is_asked_once_more(status: int) -> None:
+    server = ModelServer(reply=lambda _: SENTENCE, status=status)
+    async with server.serve(), ModelClient(server.url, MODEL) as client:
+
+        async def recover() -> None:
+            await server.wait_until_asked(1)
+            server.status = 200
+
+        recovery = asyncio.create_task(recover())
+        assert (await collect(client))[0] == SENTENCE
+        await recovery
+        assert len(server.requests) == 2
+        server.status = 500  # it may have worked on it
+        assert await failure_of(client) == Failure.BROKEN
+        assert len(server.requests) == 3

@@ -5,7 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.outbound import split
+from bot.formatting import parse
+from bot.outbound import split, split_formatted
 from bot.pacing import Pacing
 from tests.modelserver import ModelServer
 from tests.shop import ask, open_shop
@@ -28,6 +29,45 @@ def test_cuts_are_where_a_reader_would_make_them() -> None:
     assert split("첫 문장. 둘째 문장이에요.", 12) == ["첫 문장. ", "둘째 문장이에요."]
     assert split("낱말 하나 둘 셋", 8) == ["낱말 하나 둘 ", "셋"]
     assert split("가" * 10, 4) == ["가가가가", "가가가가", "가가"]
+
+
+@given(text=texts)
+def test_formatting_takes_its_marks_and_nothing_else(text: str) -> None:
+    assert parse(text).text.replace("**", "") == text.replace("**", "")
+    parts = split_formatted(text)
+    assert "".join("".join(p.text.split()) for p in parts) == "".join(parse(text).text.split())
+
+
+def test_bold_is_what_stands_between_two_marks() -> None:
+    assert parse("먼저 **환기**하고 **말리세요**.") == (
+        "먼저 환기하고 말리세요.",
+        [(3, 5), (8, 12)],
+    )
+    for plain in ("2 ** 3 ** 4", "**닫히지 않은", "**두\n줄**", "****", "* 목록"):
+        assert parse(plain) == (plain, [])
+
+
+def test_a_span_that_is_cut_goes_on_in_the_next_part() -> None:
+    first, second = split_formatted("가" * 4094 + " **나다라**")
+    assert first.entities() == []
+    assert [(e.offset, e.length) for e in second.entities()] == [(0, 3)]
+    first, second = split_formatted("**" + "🧱" * 3000 + "**")
+    assert [(e.offset, e.length) for e in first.entities()] == [(0, 4096)]
+    assert [(e.offset, e.length) for e in second.entities()] == [(0, 6000 - 4096)]
+
+
+async def test_formatting_that_telegram_refuses_is_left_out(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "먼저 **환기**하세요."
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(120)
+        (bold,) = await ask(customer, "곰팡이가 생겼어요")
+        assert (bold.text, len(bold.entities)) == ("먼저 환기하세요.", 1)
+        refusal = "Bad Request: can't parse entities: unsupported start tag"
+        await shop.playground.fault("sendMessage", status=400, description=refusal)
+        (plain,) = await ask(customer, "곰팡이가 또 생겼어요")
+        assert (plain.text, plain.entities) == ("먼저 환기하세요.", [])
 
 
 calls = st.lists(st.tuples(st.sampled_from([1, 2, -3]), st.floats(0, 2), st.booleans()))
