@@ -32,7 +32,7 @@ _COSMETIC_LIMIT_S = 5.0  # a growing text is not worth a longer wait
 _TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
 _TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
 _DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
-STOP_DATA = "stop"
+STOP_DATA, RATING_DATA = "stop", "rate:"  # what buttons carry that pass the queue
 
 _RESULTS = {RetryAfter: "flood_control", BadRequest: "refused", Forbidden: "unreachable"}
 

@@ -16,11 +16,11 @@ from telegram.error import BadRequest, Forbidden, TelegramError
 from bot import metrics, texts
 from bot.consult import Consultant, Consultation, Stop
 from bot.formatting import parse
-from bot.outbound import AnswerStream, Keyboard, Outbound, split_formatted
+from bot.outbound import RATING_DATA, AnswerStream, Keyboard, Outbound, split_formatted
 from db import claims, queries
 from db.claims import ClaimLostError
 from db.database import Database, Work
-from db.models import Kind, Way, utc_now
+from db.models import PASSING_KINDS, Kind, Way, utc_now
 from db.queries import Turn
 from inference.prompts import MAX_QUESTION_CHARS
 
@@ -43,16 +43,6 @@ _VERDICTS = {"up": 1, "down": -1}
 
 class UnfinishedError(Exception):
     """A turn could not end, and may be run again later."""
-
-
-def is_rating(turn: Turn) -> bool:
-    """Return whether a turn is a press of 👍 or 👎, which depends on no other turn."""
-    return turn.kind == Kind.BUTTON and turn.text.startswith("rate:")
-
-
-def passes_queue(turn: Turn) -> bool:
-    """Return whether a turn is run at once: stops and ratings."""
-    return turn.kind == Kind.STOP or is_rating(turn)
 
 
 class Turns:
@@ -111,6 +101,8 @@ class Turns:
                 return await self._stop(run)
             case Kind.BUTTON:
                 return await self._press(run)
+            case Kind.RATING:
+                return await self._rate(run)
             case Kind.COMMAND:
                 text, keyboard = _COMMANDS.get(run.turn.text, (texts.UNKNOWN_COMMAND, []))
                 return await self._say(run, text, keyboard)
@@ -151,8 +143,6 @@ class Turns:
             case "go", ["consult"]:
                 await self._acknowledge(run)
                 return await self._say(run, texts.CONSULT)
-            case "rate", [message_id, verdict] if _is_id(message_id) and verdict in _VERDICTS:
-                return await self._rate(run, int(message_id), verdict)
             case "src", [message_id] if _is_id(message_id):
                 return await self._show_sources(run, int(message_id))
         await self._acknowledge(run, texts.EXPIRED_BUTTON)
@@ -161,11 +151,17 @@ class Turns:
     async def _acknowledge(self, run: "_Run", text: str = "") -> None:
         await self._outbound.acknowledge(run.turn.callback_id or "", text)
 
-    async def _rate(self, run: "_Run", message_id: int, verdict: str) -> Work[None]:
+    async def _rate(self, run: "_Run") -> Work[None]:
         turn = run.turn
+        match turn.text.split(":"):
+            case [_, message_id, verdict] if _is_id(message_id) and verdict in _VERDICTS:
+                pass
+            case _:
+                await self._acknowledge(run, texts.EXPIRED_BUTTON)
+                return _note_nothing
 
         def rate(connection: Connection) -> bool:
-            answer = queries.answer_in_chat(connection, message_id, self._bot_id, turn.chat_id)
+            answer = queries.answer_in_chat(connection, int(message_id), self._bot_id, turn.chat_id)
             if answer:
                 queries.rate(connection, answer.id, turn.customer_id, _VERDICTS[verdict])
             return answer is not None
@@ -175,7 +171,7 @@ class Turns:
             return _note_nothing
         await self._acknowledge(run, texts.THANKS_UP if verdict == "up" else texts.THANKS_DOWN)
         await self._outbound.replace_keyboard(
-            turn.chat_id, turn.telegram_message_id, _answer_keyboard(message_id, verdict)
+            turn.chat_id, turn.telegram_message_id, _answer_keyboard(int(message_id), verdict)
         )
         return _note_nothing
 
@@ -289,7 +285,7 @@ class Turns:
         tokens = (facts.get("prompt_tokens") or 0) + (facts.get("completion_tokens") or 0)
 
         def keep(connection: Connection) -> None:
-            if not passes_queue(turn):
+            if turn.kind not in PASSING_KINDS:
                 claims.check_claim(connection, turn, self._bot_id, run.worker_id)
             queries.write_answer(
                 connection, turn.message_id, text=text, keyboard=keyboard, way=way, **facts
@@ -383,7 +379,10 @@ async def _follow(steps: AsyncGenerator[str | Consultation], stream: AnswerStrea
 def _answer_keyboard(message_id: int, verdict: str | None = None) -> Keyboard:
     """Return the buttons under the answer to a message, the pressed verdict marked."""
     up, down = (
-        {"text": text + (" ✓" if verdict == name else ""), "data": f"rate:{message_id}:{name}"}
+        {
+            "text": text + (" ✓" if verdict == name else ""),
+            "data": f"{RATING_DATA}{message_id}:{name}",
+        }
         for name, text in (("up", texts.BUTTON_UP), ("down", texts.BUTTON_DOWN))
     )
     return [[up, down, {"text": texts.BUTTON_SOURCES, "data": f"src:{message_id}"}]]

@@ -4,7 +4,7 @@ from typing import Any
 
 from telegram import Update
 
-from bot.outbound import STOP_DATA
+from bot.outbound import RATING_DATA, STOP_DATA
 from db.models import MAX_NAME, Kind
 from db.queries import Incoming
 from inference.retrieval import normalize
@@ -73,11 +73,17 @@ def _read_button(update: Update, bot_id: int) -> Incoming | None:
         chat_id=query.message.chat.id,
         customer_id=query.from_user.id,
         customer_name=_name(query.from_user.full_name),
-        kind=Kind.STOP if query.data == STOP_DATA else Kind.BUTTON,
+        kind=_button_kind(query.data),
         text=storable(query.data),
         telegram_message_id=query.message.message_id,
         callback_id=query.id,
     )
+
+
+def _button_kind(data: str) -> Kind:
+    if data == STOP_DATA:
+        return Kind.STOP
+    return Kind.RATING if data.startswith(RATING_DATA) else Kind.BUTTON
 
 
 def _read_stop(update_id: int, stopped: dict[str, Any], bot_id: int) -> Incoming:

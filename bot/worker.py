@@ -14,10 +14,11 @@ import structlog
 from sqlalchemy import Connection
 
 from bot import metrics
-from bot.turns import Turns, UnfinishedError, is_rating, passes_queue
+from bot.turns import Turns, UnfinishedError
 from db import claims
 from db.claims import ClaimLostError
 from db.database import Database, Work
+from db.models import PASSING_KINDS, Kind
 from db.queries import Stored, Turn
 
 log = structlog.get_logger()
@@ -81,8 +82,10 @@ class Worker:
     def take(self, stored: Stored) -> None:
         """Run a newly stored turn, now or when its turn comes, if it is this worker's to run."""
         mine = stored.worker_id == self.id
-        if passes_queue(stored.turn) and (mine or is_rating(stored.turn)):
-            self._pass(stored.turn)
+        kind = stored.turn.kind
+        if kind in PASSING_KINDS:
+            if mine or kind == Kind.RATING:
+                self._pass(stored.turn)
             if stored.is_free:
                 self._wake(stored.turn.chat_id)  # held for nothing: to be let go of
         elif mine:
@@ -141,8 +144,7 @@ class Worker:
         return await self._database.insist(end)
 
     def _next(self, chat_id: int) -> Work[Turn | None]:
-        running = list(self._passing)
-        return lambda c: claims.next_turn(c, self._bot_id, chat_id, self.id, running)
+        return lambda c: claims.next_turn(c, self._bot_id, chat_id, self.id)
 
     async def _run_passing(self, turn: Turn) -> None:
         def end(connection: Connection) -> None:

@@ -13,10 +13,21 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
 
-from db.models import Answer, Chat, Conversation, Customer, Kind, Message, Worker, utc_now
+from db.models import (
+    PASSING_KINDS,
+    Answer,
+    Chat,
+    Conversation,
+    Customer,
+    Kind,
+    Message,
+    Worker,
+    utc_now,
+)
 from db.queries import SavedAnswer, Turn, day_of, insert_new
 
 LEASE_S = 10.0
+_OWN_S = 0.3  # from storing a turn to running it, at the most
 _ALIVE = select(Worker.id).where(
     Worker.bot_id == bindparam("bot"), Worker.alive_until > bindparam("now")
 )
@@ -158,28 +169,33 @@ _TURNS = (
     .where(Message.bot_id == bindparam("bot"), Message.done_at.is_(None))
     .order_by(Message.id)
 )
+# What passes the queue runs already where it was stored; in the queue it has no place unless
+# whoever stored it is gone.
 _NEXT = _TURNS.where(
     Message.chat_id == bindparam("chat"),
-    Message.id.not_in(bindparam("running", expanding=True)),
+    or_(
+        Message.kind.not_in(PASSING_KINDS),
+        Message.received_at < bindparam("forgotten"),
+    ),
 ).limit(1)
 _STOPS = _TURNS.where(
     Message.kind == Kind.STOP,
     Chat.worker_id == bindparam("worker"),
+    Message.received_at < bindparam("before"),
     Message.id.not_in(bindparam("running", expanding=True)),
 )
 
 
-def next_turn(
-    connection: Connection, bot_id: int, chat_id: int, worker_id: str, running: Collection[int]
-) -> Turn | None:
-    """Hold the chat and return its oldest unfinished turn, but for those that run already.
+def next_turn(connection: Connection, bot_id: int, chat_id: int, worker_id: str) -> Turn | None:
+    """Hold the chat and return its oldest unfinished turn.
 
     Where there is none, or another worker holds the chat, it is let go of.
     """
     chat = {"bot": bot_id, "chat": chat_id}
     if not connection.execute(_LOCK, {**chat, "worker": worker_id}).rowcount:
         return None
-    row = connection.execute(_NEXT, {**chat, "running": list(running)}).one_or_none()
+    forgotten = utc_now() - timedelta(seconds=LEASE_S)
+    row = connection.execute(_NEXT, {**chat, "forgotten": forgotten}).one_or_none()
     if row is None:
         connection.execute(_RELEASE, chat)
         return None
@@ -189,9 +205,14 @@ def next_turn(
 def stops(
     connection: Connection, bot_id: int, worker_id: str, running: Collection[int]
 ) -> list[Turn]:
-    """Return the stops that other workers stored for the chats of this one."""
+    """Return the stops that other workers stored for the chats of this one.
+
+    Its own are on their way to it; they are left out by their youth, or by `running`.
+    """
+    before = utc_now() - timedelta(seconds=_OWN_S)
     rows = connection.execute(
-        _STOPS, {"bot": bot_id, "worker": worker_id, "running": list(running)}
+        _STOPS,
+        {"bot": bot_id, "worker": worker_id, "before": before, "running": list(running)},
     )
     return [_turn(row) for row in rows]
 

@@ -48,9 +48,14 @@ class Kind(StrEnum):
     TEXT = "text"
     COMMAND = "command"
     BUTTON = "button"
+    RATING = "rating"
     STOP = "stop"
     OTHER = "other"
     EXCESS = "excess"  # came faster than a customer may write: kept, not worked on
+
+
+# What depends on no other turn of its chat, and is run at once.
+PASSING_KINDS = (Kind.STOP, Kind.RATING)
 
 
 class Way(StrEnum):

@@ -27,10 +27,8 @@ async def store(database: Database, update_id: int, worker: str, **what: object)
     return new
 
 
-async def next_turn(
-    database: Database, worker: str, chat: int = 5, running: tuple[int, ...] = ()
-) -> Turn | None:
-    return await database.insist(lambda c: claims.next_turn(c, BOT, chat, worker, running))
+async def next_turn(database: Database, worker: str, chat: int = 5) -> Turn | None:
+    return await database.insist(lambda c: claims.next_turn(c, BOT, chat, worker))
 
 
 async def finish(database: Database, turn: Turn) -> None:
@@ -42,6 +40,11 @@ async def expire(database: Database, worker: str) -> None:
         update(Worker).where(Worker.id == worker).values(alive_until=utc_now().replace(year=2000))
     )
     await database.run(lambda c: c.execute(past))
+
+
+async def make_old(database: Database) -> None:
+    old = update(Message).values(received_at=utc_now().replace(year=2000))
+    await database.run(lambda c: c.execute(old))
 
 
 async def holder(database: Database) -> str | None:
@@ -91,13 +94,19 @@ async def test_a_turn_comes_back_with_what_is_known_of_it(database: Database) ->
     assert not again.blocked
 
 
-async def test_what_runs_beside_the_queue_is_not_run_in_it_too(database: Database) -> None:
+@pytest.mark.parametrize("kind", [Kind.STOP, Kind.RATING])
+async def test_what_runs_beside_the_queue_is_run_in_it_only_when_forgotten(
+    database: Database, kind: Kind
+) -> None:
     one = await register(database)
-    stop = await store(database, 1, one, kind=Kind.STOP)
-    assert await next_turn(database, one, running=(stop.turn.message_id,)) is None
+    passing = await store(database, 1, one, kind=kind)
+    assert await next_turn(database, one) is None
+    assert await holder(database) is None
+    await make_old(database)
+    assert await database.run(lambda c: claims.take_over(c, BOT, one)) == [5]
     turn = await next_turn(database, one)
     assert turn
-    assert turn.kind == Kind.STOP
+    assert turn.message_id == passing.turn.message_id
 
 
 async def test_stops_that_others_stored_are_found_by_who_writes(database: Database) -> None:
@@ -105,6 +114,7 @@ async def test_stops_that_others_stored_are_found_by_who_writes(database: Databa
     await store(database, 1, one)
     stop = await store(database, 2, two, kind=Kind.STOP)
     assert stop.worker_id == one
+    await make_old(database)
     found = await database.run(lambda c: claims.stops(c, BOT, one, []))
     assert [turn.message_id for turn in found] == [stop.turn.message_id]
     assert await database.run(lambda c: claims.stops(c, BOT, two, [])) == []
@@ -148,8 +158,7 @@ async def test_a_forgotten_message_of_a_free_chat_is_found(database: Database) -
     new = await store(database, 1, one)
     await database.run(lambda c: c.execute(update(Chat).values(worker_id=None)))
     assert await database.run(lambda c: claims.take_over(c, BOT, one)) == []  # it is too young
-    old = update(Message).values(received_at=utc_now().replace(year=2000))
-    await database.run(lambda c: c.execute(old))
+    await make_old(database)
     assert await database.run(lambda c: claims.take_over(c, BOT, one)) == [5]
     await finish(database, new.turn)
     assert await next_turn(database, one) is None

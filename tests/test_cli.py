@@ -152,7 +152,7 @@ async def test_a_second_bot_on_a_sqlite_file_is_refused(tmp_path: Path, model: M
         bot = {"TELEGRAM_TOKEN": TOKEN, "TELEGRAM_API_URL": telegram.url, "MODEL_URL": model.url}
         async with started("bot", cwd=tmp_path, **bot):
             async with asyncio.timeout(20):
-                while not await telegram.playground.calls("getUpdates"):
+                while not await telegram.playground.calls("setMyCommands"):
                     await asyncio.sleep(0.05)
             code, _, errors = await run("bot", cwd=tmp_path, **bot)
             assert code == 1
