@@ -51,8 +51,8 @@ async def test_who_has_used_up_the_day_is_answered_from_what_is_stored(
 async def test_who_waits_for_the_model_is_told_how_long(
     database_url: str, model: ModelServer
 ) -> None:
-    model.reply = lambda _: "느린 답 " * 20
-    model.token_s = 0.25
+    model.reply = lambda _: "느린 답 " * 15
+    model.token_s = 0.1
     async with open_shop(database_url, model, answer_check=False, model_at_once=1) as shop:
         first, second = shop.customer(205), shop.customer(206)
         await first.send(MOULD)
