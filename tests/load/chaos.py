@@ -82,7 +82,7 @@ class Report:
     kills: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
-    doubled_in_window: int = 0
+    doubled_in_window: Counter[str] = field(default_factory=Counter)
     doubled: list[str] = field(default_factory=list)
     out_of_order: list[str] = field(default_factory=list)
     windows_ms: list[float] = field(default_factory=list)
@@ -102,8 +102,11 @@ class Report:
             f"messages {self.messages}, kills {self.kills}, {self.seconds:.0f} s",
             f"faults: {faults}",
             f"lost {len(self.lost)}",
-            f"doubled {len(self.doubled)}, and {self.doubled_in_window} in the window between "
-            "Telegram's acceptance and our note of it",
+            f"doubled {len(self.doubled)}, and {self.doubled_in_window.total()} in the window "
+            "between Telegram's acceptance and our note of it:",
+            f"  {self.doubled_in_window['aimed']} by kills aimed at it, "
+            f"{self.doubled_in_window['reply lost']} by replies that Telegram dropped, "
+            f"{self.doubled_in_window['chance']} by chance",
             f"that window lasted {p50:.0f} ms (median), {p95:.0f} ms (95th percentile)",
             f"out of order {len(self.out_of_order)}",
             *self.lost[:5],
@@ -131,6 +134,7 @@ class Chaos:
         self._asked: dict[int, list[int]] = {chat: [] for chat in self._chats}
         self._sent_at: dict[int, float] = {}  # by message id
         self._kills: list[float] = []
+        self._aimed_at: set[int] = set()  # messages whose acceptance was a process's end
         self._reply_lost: set[int] = set()  # messages whose acceptance was not told
         self._armed = False
         self.report = Report()
@@ -142,6 +146,7 @@ class Chaos:
         self._sent_at[view["id"]] = time.time()
         if self._armed:
             self._armed = False
+            self._aimed_at.add(view["id"])
             self._kill(random.choice(self._processes))
 
     def _kill(self, process: Process) -> None:
@@ -287,8 +292,12 @@ class Chaos:
     def _judge_double(self, chat: int, message_id: int) -> None:
         sent = self._sent_at[message_id]
         killed = any(-_ON_ITS_WAY_S <= kill - sent < _WINDOW_S for kill in self._kills)
-        if killed or message_id in self._reply_lost:
-            self.report.doubled_in_window += 1
+        if message_id in self._aimed_at:
+            self.report.doubled_in_window["aimed"] += 1
+        elif message_id in self._reply_lost:
+            self.report.doubled_in_window["reply lost"] += 1
+        elif killed:
+            self.report.doubled_in_window["chance"] += 1
         else:
             self.report.doubled.append(f"chat {chat}, answer {message_id}")
 
