@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,12 +40,31 @@ _WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
     """Migrate the database to the newest revision and keep it open."""
-    database = db.open_database(settings.database_url.get_secret_value())
+    with _only_process_on(settings):
+        database = db.open_database(settings.database_url.get_secret_value())
+        try:
+            await db.upgrade(database)
+            yield database
+        finally:
+            await database.close()
+
+
+@contextmanager
+def _only_process_on(settings: Settings) -> Iterator[None]:
+    """Hold a SQLite file for this process alone. Raises `OperatorError` where another does.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+    """
+    path = settings.sqlite_path
+    if path is None:
+        yield
+        return
     try:
-        await db.upgrade(database)
-        yield database
-    finally:
-        await database.close()
+        with FileLock(f"{path}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        msg = f"다른 딥봇이 {path} 파일을 쓰고 있어요. 여러 프로세스에는 Postgres가 필요해요."
+        raise OperatorError(msg) from error
 
 
 @asynccontextmanager
@@ -141,39 +160,6 @@ async def running_bot(
     if not settings.telegram_token.get_secret_value():
         msg = "TELEGRAM_TOKEN이 없어요. @BotFather에게 받은 토큰을 환경 변수나 .env에 넣어 주세요."
         raise OperatorError(msg)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(_only_process_on(settings))
-        yield await stack.enter_async_context(
-            _running(settings, database, consultant, webhook, door)
-        )
-
-
-@contextmanager
-def _only_process_on(settings: Settings) -> Iterator[None]:
-    """Hold a SQLite file for this process alone. Raises `OperatorError` where another does.
-
-    The lock is the operating system's: it ends with the process, however that ends.
-    """
-    path = settings.sqlite_path
-    if path is None:
-        yield
-        return
-    try:
-        with FileLock(f"{path}.lock", timeout=0):
-            yield
-    except Timeout as error:
-        msg = f"다른 딥봇이 {path} 파일을 쓰고 있어요. 여러 프로세스에는 Postgres가 필요해요."
-        raise OperatorError(msg) from error
-
-
-@asynccontextmanager
-async def _running(
-    settings: Settings,
-    database: Database,
-    consultant: Consultant,
-    webhook: bool,
-    door: Door | None,
-) -> AsyncIterator[RunningBot]:
     bot = build_bot(settings)
     pacing = Pacing(settings.telegram_calls_a_second)
     try:
@@ -185,10 +171,11 @@ async def _running(
             turns,
             alone=not webhook or settings.sqlite_path is not None,
             on_share=pacing.share,
+            on_end=_cancel_current_task(),
         )
         receiver = Receiver(bot, database, worker, messages_a_minute=settings.messages_a_minute)
-        await worker.start()
         try:
+            await worker.start()
             if door:
                 door.check = _check(database)
             async with _receiving(settings, bot, receiver, door if webhook else None):
@@ -219,8 +206,11 @@ async def _receiving(
                 max_connections=_WEBHOOK_CONNECTIONS,
             )
         )
-        yield
-        door.webhook = None  # Telegram tries again, elsewhere
+        try:
+            yield
+        finally:
+            door.webhook = None  # Telegram tries again, elsewhere
+            await receiver.close()
         return
     await _insist(bot.delete_webhook)  # one left behind would refuse polling
     request = build_request(settings.telegram_api_url)
@@ -233,6 +223,12 @@ async def _receiving(
         with suppress(asyncio.CancelledError):
             await polling
         await request.shutdown()
+
+
+def _cancel_current_task() -> Callable[[], object]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - called from a coroutine
+    return task.cancel
 
 
 def _check(database: Database) -> Callable[[], Awaitable[str | None]]:
@@ -261,7 +257,7 @@ async def _insist(call: Callable[[], Awaitable[object]]) -> None:
             msg = "텔레그램이 TELEGRAM_TOKEN을 받아들이지 않아요. 토큰을 다시 확인해 주세요."
             raise OperatorError(msg) from error
         except BadRequest as error:
-            msg = f"텔레그램이 WEBHOOK_URL을 받아들이지 않아요: {error.message}"
+            msg = f"텔레그램이 거절했어요 (WEBHOOK_URL을 확인해 주세요): {error.message}"
             raise OperatorError(msg) from error
         except (NetworkError, RetryAfter) as error:
             log.warning("telegram_unreachable", error=type(error).__name__, retry_in_s=pause)

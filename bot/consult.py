@@ -49,6 +49,7 @@ class Consultation:
     total_s: float = 0.0
     error: str | None = None
     stopped: bool = False
+    tokens_spent: int = 0  # as the server counted; guessed where the answer was cut off
 
     @property
     def model(self) -> str | None:
@@ -169,6 +170,7 @@ class Consultant:
             past if self._policy == "model" else (),
             context_tokens=self._limits.context_tokens,
         )
+        work.asked_chars = sum(len(message["content"]) for message in chat)
         checked_first = self._policy == "careful" and self._check_answers
         try:
             stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
@@ -231,6 +233,7 @@ class _Work:
         self.question = question
         self.hits: list[Hit] = []
         self.confidence = 0.0
+        self.asked_chars = 0  # of the whole request
         self.written = ""
         self.visible = ""
         self.way = Way.FIXED
@@ -276,7 +279,14 @@ class _Work:
             first_token_s=self._first_s or now,
             total_s=now,
             error=str(error) if error else None,
+            tokens_spent=self._tokens_spent(),
         )
+
+    def _tokens_spent(self) -> int:
+        if self.usage is None:
+            return 0
+        counted = (self.usage.prompt_tokens or 0) + (self.usage.completion_tokens or 0)
+        return counted or prompts.count_tokens(self.asked_chars + len(self.written))
 
     def _seconds(self) -> float:
         return round(self._loop.time() - self._started, 4)

@@ -40,7 +40,7 @@ class Pacing:
 
     def __init__(self, overall: float = OVERALL) -> None:
         self._rate = overall
-        self._overall = _full(overall, overall)
+        self._overall = _full(overall, max(1.0, overall))
         self._chats: dict[int, Budget] = {}
         self._penalties: dict[int, float] = {}  # chat id → time until which it is closed
 
@@ -54,7 +54,8 @@ class Pacing:
 
     def share(self, processes: int) -> None:
         """Leave the others' part of the overall budget to them."""
-        self._overall.rate = self._overall.burst = self._rate / processes
+        self._overall.rate = self._rate / processes
+        self._overall.burst = max(1.0, self._overall.rate)  # less would never let a call through
 
     def wait(self, chat_id: int, now: float) -> float:
         """Return the seconds that a final call should wait."""

@@ -16,7 +16,7 @@ from bot.telegram_api import AiohttpRequest
 from bot.web import Handler
 from bot.worker import Worker
 from db import queries
-from db.database import Database, is_passing
+from db.database import Database, is_bad_row
 from db.queries import Incoming, Stored
 
 log = structlog.get_logger()
@@ -27,6 +27,7 @@ _POLL_S = 30
 _READ_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 _STORE_LIMIT_S = 10.0  # Telegram waits longer, but may as well send the update again
+_CLOSE_LIMIT_S = 2.0
 _SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header's name
 
 
@@ -40,7 +41,7 @@ class Receiver:
         self._database = database
         self._worker = worker
         self._messages_a_minute = messages_a_minute
-        self._storing: set[asyncio.Task[None]] = set()
+        self._storing: dict[object, asyncio.Task[None]] = {}  # by update id
 
     async def receive(self, batch: list[RawUpdate]) -> None:
         """Store a batch in one transaction, however long the database is away."""
@@ -50,18 +51,25 @@ class Receiver:
         try:
             stored = await self._store(incoming)
         except Exception as error:
-            if is_passing(error):
-                raise
-            stored = []
-            for one in incoming:  # the one that cannot be stored must not hold up the others
-                try:
-                    stored += await self._store([one])
-                except Exception as failure:
-                    log.exception("update_unstorable", error=type(failure).__name__)
-                    metrics.UPDATES.labels("unstorable").inc()
+            if not is_bad_row(error):
+                raise  # not acknowledged, so it comes again
+            stored = await self._store_one_by_one(incoming)
         metrics.UPDATES.labels("stored").inc(len(stored))
         for turn in stored:
             self._worker.take(turn)
+
+    async def _store_one_by_one(self, incoming: list[Incoming]) -> list[Stored]:
+        """Store what can be stored: what cannot must not hold up the rest."""
+        stored: list[Stored] = []
+        for one in incoming:
+            try:
+                stored += await self._store([one])
+            except Exception as error:
+                if not is_bad_row(error):
+                    raise
+                log.warning("update_unstorable", error=type(error).__name__)
+                metrics.UPDATES.labels("unstorable").inc()
+        return stored
 
     async def _store(self, incoming: list[Incoming]) -> list[Stored]:
         worker_id, limit = self._worker.id, self._messages_a_minute
@@ -101,6 +109,32 @@ class Receiver:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
+    def _storing_of(self, body: RawUpdate) -> asyncio.Task[None]:
+        """Return the task that stores an update, the same for all its deliveries.
+
+        It is not cancelled with a request: what is stored has to reach the worker.
+        """
+        update_id = body.get("update_id")
+        if storing := self._storing.get(update_id):
+            return storing
+        storing = asyncio.create_task(self.receive([body]))
+        self._storing[update_id] = storing
+
+        def forget(_: asyncio.Task[None]) -> None:
+            del self._storing[update_id]
+
+        storing.add_done_callback(forget)
+        return storing
+
+    async def close(self) -> None:
+        """End what is still being stored; what was not acknowledged comes again."""
+        storing = list(self._storing.values())
+        if storing:
+            await asyncio.wait(storing, timeout=_CLOSE_LIMIT_S)
+        for task in storing:
+            task.cancel()
+        await asyncio.gather(*storing, return_exceptions=True)
+
     def webhook(self, secret: str) -> Handler:
         """Return the handler of Telegram's POSTs; without the secret they are refused.
 
@@ -109,7 +143,7 @@ class Receiver:
 
         async def handle(request: web.Request) -> web.Response:
             given = request.headers.get(_SECRET_HEADER, "")
-            if not compare_digest(given.encode(), secret.encode()):
+            if not compare_digest(given.encode(errors="surrogateescape"), secret.encode()):
                 return web.Response(status=HTTPStatus.FORBIDDEN)
             try:
                 body = await request.json()
@@ -117,14 +151,11 @@ class Receiver:
                 body = None
             if not isinstance(body, dict):
                 return web.Response(status=HTTPStatus.BAD_REQUEST)
-            # Not cancelled with the request: what is stored has to reach the worker.
-            storing = asyncio.ensure_future(self.receive([body]))
-            self._storing.add(storing)
-            storing.add_done_callback(self._storing.discard)
             try:
-                await asyncio.wait_for(asyncio.shield(storing), _STORE_LIMIT_S)
-            except TimeoutError:
-                return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)  # it comes again
+                await asyncio.wait_for(asyncio.shield(self._storing_of(body)), _STORE_LIMIT_S)
+            except Exception as error:  # it comes again
+                log.warning("update_not_stored", error=type(error).__name__)
+                return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
             return web.Response()
 
         return handle

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
-from telegram.error import BadRequest, Forbidden, TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from bot import metrics, texts
 from bot.consult import Consultant, Consultation, Stop
@@ -19,7 +19,7 @@ from bot.formatting import parse
 from bot.outbound import RATING_DATA, AnswerStream, Keyboard, Outbound, split_formatted
 from db import claims, queries
 from db.claims import ClaimLostError
-from db.database import Database, Work
+from db.database import Database, Work, is_passing
 from db.models import PASSING_KINDS, Kind, Way, utc_now
 from db.queries import Turn
 from inference.prompts import MAX_QUESTION_CHARS
@@ -78,7 +78,7 @@ class Turns:
                 log.info("customer_unreachable")
                 metrics.TURNS.labels("unreachable").inc()
                 return lambda c: queries.block_chat(c, self._bot_id, turn.chat_id)
-            except BadRequest as error:
+            except (BadRequest, ChatMigrated) as error:
                 log.exception("telegram_refused", error=error.message)
                 metrics.TURNS.labels("refused").inc()
                 return _note_nothing
@@ -94,6 +94,12 @@ class Turns:
                     del self._writing[turn.chat_id]
         metrics.ANSWER.observe((utc_now() - turn.received_at).total_seconds())
         return ending
+
+    def abandon(self) -> None:
+        """Cut off every answer that is being written; what is being sent goes on."""
+        for writing in self._writing.values():
+            if writing.task:
+                writing.task.cancel()
 
     async def _dispatch(self, run: "_Run") -> Work[None]:
         match run.turn.kind:
@@ -120,9 +126,9 @@ class Turns:
     async def _stop(self, run: "_Run") -> Work[None]:
         """Stop what is being written; a button only stops the answer it stands under."""
         turn = run.turn
-        if turn.callback_id:
-            await self._outbound.acknowledge(turn.callback_id)
         writing = self._writing.get(turn.chat_id)
+        if writing and writing.message_id > turn.message_id:
+            writing = None  # the stop came late, and was meant for an answer before this one
         if turn.text == "stop" and turn.callback_id is None:
             if writing is None:
                 return await self._say(run, texts.NOTHING_TO_STOP)
@@ -132,6 +138,8 @@ class Turns:
             or (turn.callback_id and turn.telegram_message_id == writing.shown_id)
         ):
             writing.cancel()
+        if turn.callback_id:
+            await self._acknowledge(run)
         return _note_nothing
 
     async def _press(self, run: "_Run") -> Work[None]:
@@ -193,10 +201,14 @@ class Turns:
             await self._outbound.send(turn.chat_id, parse(texts.FAILED), [])
 
         def note(connection: Connection) -> None:
-            with suppress(SQLAlchemyError), connection.begin_nested():
-                queries.write_answer(
-                    connection, turn.message_id, text=texts.FAILED, way=Way.FAILED, error=error
-                )
+            try:
+                with connection.begin_nested():
+                    queries.write_answer(
+                        connection, turn.message_id, text=texts.FAILED, way=Way.FAILED, error=error
+                    )
+            except SQLAlchemyError as failure:
+                if is_passing(failure):
+                    raise
 
         return note
 
@@ -244,8 +256,8 @@ class Turns:
                 except asyncio.CancelledError:
                     current = asyncio.current_task()
                     if not writing.stop.called or (current and current.cancelling()):
-                        raise  # the process is going down; the next start takes the turn up
-                    # before its first step
+                        raise  # the process is going down; whoever comes next takes the turn up
+                    # Stopped before its first step.
                     return Consultation(texts.STOPPED, Way.FIXED, stopped=True)
         finally:
             run.drafts_refused = stream.drafts_refused
@@ -259,6 +271,7 @@ class Turns:
             text=result.text,
             keyboard=_answer_keyboard(run.turn.message_id) if rated else [],
             way=result.way,
+            spent=result.tokens_spent,
             stopped=result.stopped,
             sources=result.sources,
             confidence=result.confidence,
@@ -278,20 +291,20 @@ class Turns:
         text: str,
         keyboard: Keyboard,
         way: Way,
+        spent: int = 0,
         **facts: Any,  # noqa: ANN401 - column values
     ) -> None:
         """Store the finished answer before it is sent, unless the turn is another worker's."""
         turn = run.turn
-        tokens = (facts.get("prompt_tokens") or 0) + (facts.get("completion_tokens") or 0)
 
         def keep(connection: Connection) -> None:
+            if spent:  # first the customer's row, then the chat's, as when storing
+                queries.spend_tokens(connection, turn.customer_id, spent)
             if turn.kind not in PASSING_KINDS:
                 claims.check_claim(connection, turn, self._bot_id, run.worker_id)
             queries.write_answer(
                 connection, turn.message_id, text=text, keyboard=keyboard, way=way, **facts
             )
-            if tokens:
-                queries.spend_tokens(connection, turn.customer_id, tokens)
             if run.drafts_refused:
                 queries.refuse_drafts(connection, self._bot_id, turn.chat_id)
 

@@ -73,46 +73,61 @@ def leave(connection: Connection, worker_id: str) -> None:
 
 
 def take_over(connection: Connection, bot_id: int, worker_id: str) -> list[int]:
-    """Take the chats of dead workers, and those where a message was forgotten; return them."""
+    """Take the chats of dead workers, and find those with a message that nobody runs.
+
+    Such a message is old, and its chat is held by nobody, or by this worker, which then should
+    know: an answer of the database that was lost on its way leaves that behind.
+    """
     now = _now(connection)
-    given = {"bot": bot_id, "now": now}
-    orphaned = (
-        select(Chat.chat_id)
-        .where(Chat.bot_id == bindparam("bot"), Chat.worker_id.not_in(_ALIVE))
-        .with_for_update(skip_locked=True)
-    )
-    forgotten = (
-        select(Chat.chat_id)
-        .where(
-            Chat.bot_id == bindparam("bot"),
-            Chat.worker_id.is_(None),
-            Chat.chat_id.in_(
-                select(Message.chat_id).where(
-                    Message.bot_id == bindparam("bot"),
-                    Message.done_at.is_(None),
-                    Message.received_at < bindparam("before"),
-                )
-            ),
-        )
-        .with_for_update(skip_locked=True)
-    )
+    given = {"bot": bot_id, "now": now, "worker": worker_id}
+    if worker_id not in connection.scalars(_ALIVE, given).all():
+        return []  # whoever counts as dead judges nobody
     before = utc_now() - timedelta(seconds=LEASE_S)
-    chats = [
-        *connection.scalars(orphaned, given),
-        *connection.scalars(forgotten, {**given, "before": before}),
-    ]
+    chats = {
+        *connection.scalars(_ORPHANED, given),
+        *connection.scalars(_FORGOTTEN, {**given, "before": before}),
+    }
     if chats:
         connection.execute(
             update(Chat)
             .where(Chat.bot_id == bot_id, Chat.chat_id.in_(chats))
             .values(worker_id=worker_id)
         )
-        connection.execute(delete(Worker).where(Worker.bot_id == bot_id, Worker.alive_until <= now))
-    return chats
+    connection.execute(delete(Worker).where(Worker.bot_id == bot_id, Worker.alive_until <= now))
+    return sorted(chats)
+
+
+_ORPHANED = (
+    select(Chat.chat_id)
+    .where(
+        Chat.bot_id == bindparam("bot"),
+        Chat.worker_id.is_not(None),
+        Chat.worker_id.not_in(_ALIVE),
+    )
+    .with_for_update(skip_locked=True)
+)
+_FORGOTTEN = (
+    select(Chat.chat_id)
+    .where(
+        Chat.bot_id == bindparam("bot"),
+        or_(Chat.worker_id.is_(None), Chat.worker_id == bindparam("worker")),
+        Chat.chat_id.in_(
+            select(Message.chat_id).where(
+                Message.bot_id == bindparam("bot"),
+                Message.done_at.is_(None),
+                Message.received_at < bindparam("before"),
+            )
+        ),
+    )
+    .with_for_update(skip_locked=True)
+)
 
 
 def check_claim(connection: Connection, turn: Turn, bot_id: int, worker_id: str) -> None:
-    """Raise `ClaimLostError` where another worker runs, or has run, the turn."""
+    """Raise `ClaimLostError` where another worker runs, or has run, the turn.
+
+    Until the transaction ends, nobody can take the chat over.
+    """
     row = connection.execute(
         _CLAIM, {"bot": bot_id, "chat": turn.chat_id, "message": turn.message_id}
     ).one()
@@ -120,13 +135,17 @@ def check_claim(connection: Connection, turn: Turn, bot_id: int, worker_id: str)
         raise ClaimLostError
 
 
-_CLAIM = select(
-    Chat.worker_id,
-    select(Message.done_at)
-    .where(Message.id == bindparam("message"))
-    .scalar_subquery()
-    .label("done_at"),
-).where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
+_CLAIM = (
+    select(
+        Chat.worker_id,
+        select(Message.done_at)
+        .where(Message.id == bindparam("message"))
+        .scalar_subquery()
+        .label("done_at"),
+    )
+    .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
+    .with_for_update(of=Chat)
+)
 
 _LOCK = (
     update(Chat)

@@ -18,7 +18,8 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import migrations
@@ -33,14 +34,16 @@ _MOST_TOGETHER = 100  # units of work in one SQLite transaction
 _POSTGRES_POOL = 20
 _MIGRATION_LOCK = 0x6465_6570  # any number of our own: replicas migrate one after another
 
-# What passes by itself: another process's lock, a full disk, a restart. By SQLite's result code
-# (https://sqlite.org/rescode.html) and by Postgres's class of error
-# (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+# What passes by itself, or when an operator mends it: a lock, a full or read-only disk, a restart,
+# a standby, a wrong password. By SQLite's result code (https://sqlite.org/rescode.html) and by
+# Postgres's class of error (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _SQLITE_PASSING = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
 }
-_POSTGRES_PASSING = ("08", "40", "53", "57")
+_POSTGRES_PASSING = ("08", "25", "28", "3D", "40", "53", "57")
+_POSTGRES_BAD_ROW = ("22", "23")
+_POSTGRES_LIMITS = {"timeout": 10, "command_timeout": 60}  # seconds: to connect, for a statement
 
 
 class Database(ABC):
@@ -73,7 +76,7 @@ class Database(ABC):
 
 def is_passing(error: Exception) -> bool:
     """Return whether a failure says that the database is away, not that the work is wrong."""
-    if isinstance(error, OSError):  # TimeoutError is one
+    if isinstance(error, OSError | PoolTimeout):  # Python's own TimeoutError is an OSError
         return True
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
@@ -81,8 +84,20 @@ def is_passing(error: Exception) -> bool:
         code = getattr(error.orig, "sqlite_errorcode", None)
         if code is not None:
             return (code & 0xFF) in _SQLITE_PASSING
-    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-    return str(state)[:2] in _POSTGRES_PASSING
+    return _state(error) in _POSTGRES_PASSING
+
+
+def is_bad_row(error: Exception) -> bool:
+    """Return whether a failure says that the values are none the database can hold."""
+    if isinstance(error, ValueError | TypeError | OverflowError | IntegrityError | DataError):
+        return True
+    cause = getattr(getattr(error, "orig", None), "__cause__", None)
+    return isinstance(cause, ValueError) or _state(error) in _POSTGRES_BAD_ROW
+
+
+def _state(error: Exception) -> str:
+    """Return Postgres's class of an error, empty where it is none of Postgres's."""
+    return str(getattr(getattr(error, "orig", error), "sqlstate", None) or "")[:2]
 
 
 def open_database(url: str) -> Database:
@@ -103,7 +118,11 @@ def open_database(url: str) -> Database:
 class _Postgres(Database):
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
-            url, hide_parameters=True, pool_size=_POSTGRES_POOL, max_overflow=0
+            url,
+            hide_parameters=True,
+            pool_size=_POSTGRES_POOL,
+            max_overflow=0,
+            connect_args=_POSTGRES_LIMITS,
         )
 
     async def run(self, work: Work[T]) -> T:
@@ -131,9 +150,13 @@ class _SQLite(Database):
         self._engine = engine
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name="sqlite", daemon=True)
 
     async def run(self, work: Work[T]) -> T:
+        if self._closed:
+            msg = "the database is closed"
+            raise RuntimeError(msg)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._thread.start()
@@ -142,6 +165,7 @@ class _SQLite(Database):
         return await future
 
     async def close(self) -> None:
+        self._closed = True
         if self._loop is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)

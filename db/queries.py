@@ -175,8 +175,8 @@ def store(
     not the first of its minute to do so. A limit of 0 is none.
     """
     chat = {"bot": incoming.bot_id, "chat": incoming.chat_id}
-    known = connection.scalar(_KNOWN, {"bot": incoming.bot_id, "update": incoming.update_id})
-    if known is not None:
+    update_key = {"bot": incoming.bot_id, "update": incoming.update_id}
+    if connection.scalar(_KNOWN, update_key) is not None:
         return None
     now = utc_now()
     dialect = connection.dialect.name
@@ -190,6 +190,9 @@ def store(
             "minute_messages": int(incoming.kind != Kind.STOP),
         },
     ).one()
+    # Once more under the lock of the customer's row: two deliveries of one update may race.
+    if dialect == "postgresql" and connection.scalar(_KNOWN, update_key) is not None:
+        return None
     excess = customer.minute_messages - messages_a_minute if messages_a_minute else 0
     kind = Kind.EXCESS if excess > 0 and incoming.kind != Kind.STOP else incoming.kind
     passed_over = kind == Kind.EXCESS and excess > 1

@@ -163,25 +163,26 @@ class ModelClient:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if not self._breaker.admits():
+        attempt = self._breaker.admit()
+        if attempt is None:
             raise ModelError(Failure.OPEN, "asked too often in vain")
-        answered = failed = False
+        works = fails = False
         try:
             async with aclosing(self._stream(body)) as parts:
                 async for part in parts:
+                    works = True
                     yield part
-            answered = True
         except ModelError as error:
             # A refusal is about the request, and comes from a server that works.
-            failed = error.failure != Failure.REFUSED
+            fails = error.failure != Failure.REFUSED
             raise
         finally:
-            if answered:
-                self._breaker.succeed()
-            elif failed:
-                self._breaker.fail()
+            if fails:
+                self._breaker.fail(attempt)
+            elif works:
+                self._breaker.succeed(attempt)
             else:
-                self._breaker.forget()
+                self._breaker.forget(attempt)
 
     async def _stream(self, body: dict[str, Any]) -> AsyncGenerator[str | Usage]:
         loop = asyncio.get_running_loop()

@@ -73,6 +73,11 @@ def consultation(
     ]
 
 
+def count_tokens(chars: int) -> int:
+    """Return about how many tokens so much Korean costs, at the most."""
+    return round(chars * _TOKENS_PER_CHAR)
+
+
 def _as_messages(past: Iterable[PastExchange]) -> list[ChatMessage]:
     messages: list[ChatMessage] = []
     for exchange in past:

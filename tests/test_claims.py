@@ -165,6 +165,27 @@ async def test_a_forgotten_message_of_a_free_chat_is_found(database: Database) -
     assert await database.run(lambda c: claims.take_over(c, BOT, one)) == []
 
 
+async def test_a_message_that_its_own_worker_does_not_know_of_is_found(
+    database: Database,
+) -> None:
+    """As when storing was done twice because the first answer of the database was lost."""
+    one, two = await register(database), await register(database)
+    await store(database, 1, one)
+    assert await database.run(lambda c: queries.store(c, incoming(1), one, 0)) is None
+    await make_old(database)
+    assert await database.run(lambda c: claims.take_over(c, BOT, two)) == []
+    assert await database.run(lambda c: claims.take_over(c, BOT, one)) == [5]
+
+
+async def test_a_worker_that_counts_as_dead_takes_nothing(database: Database) -> None:
+    dead, late = await register(database), await register(database)
+    await store(database, 1, dead)
+    await expire(database, dead)
+    await expire(database, late)
+    assert await database.run(lambda c: claims.take_over(c, BOT, late)) == []
+    assert len(await database.run(lambda c: c.execute(select(Worker.id)).all())) == 2
+
+
 async def test_a_lost_claim_is_refused(database: Database) -> None:
     one, two = await register(database), await register(database)
     turn = (await store(database, 1, one)).turn

@@ -1,10 +1,12 @@
 """Migrations up and down on both databases, units of work, and the queries' promises."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db import database as db
 from db import queries
@@ -139,8 +141,31 @@ def test_what_passes_by_itself_is_told_from_what_does_not() -> None:
     assert db.is_passing(OperationalError("SELECT", {}, Refusal()))
     Refusal.sqlstate = "42P01"  # undefined table
     assert not db.is_passing(OperationalError("SELECT", {}, Refusal()))
+    assert not db.is_bad_row(OperationalError("SELECT", {}, Refusal()))
+    Refusal.sqlstate = "25006"  # read-only: a standby
+    assert db.is_passing(OperationalError("SELECT", {}, Refusal()))
+    assert db.is_passing(PoolTimeout())
     assert db.is_passing(ConnectionRefusedError())
     assert not db.is_passing(ValueError())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        incoming(2**70),
+        incoming(1, "널\0문자"),
+        incoming(1, "\ud800"),
+        dataclasses.replace(incoming(1), customer_name="가" * 300),
+    ],
+)
+async def test_what_no_row_can_hold_is_told_from_a_database_that_is_away(
+    database: Database, bad: Incoming
+) -> None:
+    (result,) = await asyncio.gather(database.run(lambda c: store(c, bad)), return_exceptions=True)
+    if isinstance(result, Exception):  # SQLite takes some of it
+        assert db.is_bad_row(result)
+        assert not db.is_passing(result)
+    assert await database.run(lambda c: store(c, incoming(9)))
 
 
 async def test_an_update_is_stored_once_however_often_it_comes(database: Database) -> None:

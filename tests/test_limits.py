@@ -9,7 +9,7 @@ from bot import metrics, texts
 from bot.gate import FullError, Gate
 from db.models import Answer, Kind, Message
 from inference import breaker
-from inference.breaker import Breaker
+from inference.breaker import Attempt, Breaker
 from tests.modelserver import ModelServer
 from tests.shop import ask, open_shop
 
@@ -137,25 +137,29 @@ async def test_a_circuit_opens_tries_once_and_closes(monkeypatch: pytest.MonkeyP
     now = 0.0
     monkeypatch.setattr(breaker, "_now", lambda: now)
     circuit = Breaker()
+
+    def admitted() -> Attempt:
+        attempt = circuit.admit()
+        assert attempt
+        return attempt
+
+    early = admitted()
     for _ in range(4):
-        assert circuit.admits()
-        circuit.fail()
-    assert circuit.admits()
-    circuit.succeed()
+        circuit.fail(admitted())
+    circuit.succeed(admitted())
     for _ in range(5):
-        assert circuit.admits()
-        circuit.fail()
-    assert not circuit.admits()
+        circuit.fail(admitted())
+    assert circuit.admit() is None
     now = 5.0
-    assert circuit.admits()
-    assert not circuit.admits()  # one at a time
-    circuit.forget()
-    assert circuit.admits()
-    circuit.fail()
+    trial = admitted()
+    assert circuit.admit() is None  # one at a time
+    circuit.fail(early)  # begun before: it says nothing of the trial
+    assert circuit.admit() is None
+    circuit.forget(trial)
+    circuit.fail(admitted())
     now = 14.9
-    assert not circuit.admits()  # the pause has doubled
+    assert circuit.admit() is None  # the pause has doubled
     now = 15.0
-    assert circuit.admits()
-    circuit.succeed()
-    assert circuit.admits()
+    circuit.succeed(admitted())
+    assert not admitted().is_trial
     assert not circuit.is_open
