@@ -11,6 +11,7 @@ from inference.retrieval import normalize
 
 # `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
 ALLOWED_UPDATES = ["message", "callback_query", "stopped_message_generation"]
+_ID_LIMIT = 2**63
 _STOPPED = "stopped_message_generation"
 
 # Messages that say something; all others are service messages (joined, pinned, …).
@@ -19,14 +20,32 @@ _MORE_CONTENT = ("location", "venue", "contact", "poll", "dice")
 
 
 def read(update: Update, bot_id: int, bot_name: str) -> Incoming | None:
-    """Return what `update` means to the bot, None where it is not meant for it."""
+    """Return what `update` means to the bot, None where it is not meant for it.
+
+    Raises `TypeError` where an id is none: python-telegram-bot takes what JSON brings.
+    """
+    incoming = None
     if update.callback_query:
-        return _read_button(update, bot_id)
-    if update.message:
-        return _read_message(update, bot_id, bot_name)
-    if stopped := update.api_kwargs.get(_STOPPED):
-        return _read_stop(update.update_id, stopped, bot_id)
-    return None
+        incoming = _read_button(update, bot_id)
+    elif update.message:
+        incoming = _read_message(update, bot_id, bot_name)
+    elif stopped := update.api_kwargs.get(_STOPPED):
+        incoming = _read_stop(update.update_id, stopped, bot_id)
+    if incoming:
+        _check_ids(incoming)
+    return incoming
+
+
+def _check_ids(incoming: Incoming) -> None:
+    ids: list[object] = [incoming.update_id, incoming.chat_id, incoming.customer_id]
+    if incoming.telegram_message_id is not None:
+        ids.append(incoming.telegram_message_id)
+    if not all(type(i) is int and -_ID_LIMIT <= i < _ID_LIMIT for i in ids):
+        msg = "an id is no 64-bit integer"
+        raise TypeError(msg)
+    if not isinstance(incoming.callback_id, str | None):
+        msg = "a callback's id is no string"
+        raise TypeError(msg)
 
 
 def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None:

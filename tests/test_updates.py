@@ -4,7 +4,7 @@ import asyncio
 from itertools import count
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 from telegram import Update
@@ -136,6 +136,8 @@ def test_no_update_is_an_exception_and_none_holds_up_another() -> None:
         receiver, database = runner.run(open_receiver())
 
         @settings(max_examples=150)
+        @example(batch=[{"update_id": [], "message": MESSAGE}])
+        @example(batch=[{"update_id": 2**63, "message": MESSAGE}])
         @given(batch=st.lists(mutated(), min_size=1, max_size=4))
         def check(batch: list[Json]) -> None:
             assert runner.run(receive(batch))
