@@ -135,7 +135,7 @@ def test_no_update_is_an_exception_and_none_holds_up_another() -> None:
     with asyncio.Runner() as runner:
         receiver, database = runner.run(open_receiver())
 
-        @settings(max_examples=150)
+        @settings(max_examples=500)
         @example(batch=[{"update_id": [], "message": MESSAGE}])
         @example(batch=[{"update_id": 2**63, "message": MESSAGE}])
         @given(batch=st.lists(mutated(), min_size=1, max_size=4))
