@@ -57,9 +57,12 @@ class ModelServer:
         await response.prepare(request)
         try:
             await self._stream(request, response, self.reply(_question(body)))
-        except (asyncio.CancelledError, ConnectionResetError):
+        except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        except ConnectionResetError:  # seen while writing: the same, said by another error
+            self.cancelled += 1
+            return response
         self.finished += 1
         return response
 

@@ -72,6 +72,42 @@ async def test_a_turn_that_could_not_end_is_taken_up_without_a_restart(
         assert len(await customer.messages()) == 2
 
 
+async def test_what_an_earlier_process_left_is_taken_up_at_the_start(
+    database_url: str, model: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_SWEEP_EVERY_S", 1e9)  # nothing but the start may find it
+    model.hang = True
+    async with running() as telegram:
+        customer = telegram.playground.customer(80)
+        async with open_bot(telegram, database_url, model, shutdown_s=0.1):
+            sent = await customer.send(MOULD)
+            await model.wait_until_asked(1)
+        model.hang = False
+        model.reply = lambda _: "이어서 쓴 답입니다."
+        async with open_bot(telegram, database_url, model, answer_check=False):
+            (answer,) = await customer.wait_for(1, after=sent.id)
+            assert answer.text == "이어서 쓴 답입니다."
+
+
+async def test_who_shut_the_bot_out_is_not_worked_for_until_they_write_again(
+    database_url: str, model: ModelServer
+) -> None:
+    model.reply = lambda _: "느린 답입니다 " * 10
+    model.token_s = 0.03
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        customer = shop.customer(82)
+        await customer.send(MOULD)
+        await customer.send(AIRING)
+        await model.wait_until_asked(1)
+        await customer.block()
+        await shop.wait_until_idle()
+        assert len(model.requests) == 1
+        assert [c["status"] for c in await shop.playground.calls("sendMessage", 82)] == [403]
+        await customer.block(False)
+        (answer,) = await ask(customer, MOULD)
+        assert answer.text == model.reply("").strip()
+
+
 async def test_a_slow_telegram_doubles_nothing(database_url: str, model: ModelServer) -> None:
     async with open_shop(database_url, model) as shop:
         customer = shop.customer(65)

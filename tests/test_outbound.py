@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +98,18 @@ def test_nothing_is_admitted_in_a_penalty_and_finals_wait_it_out() -> None:
     assert pacing.admits(2, 14.0)
     assert pacing.wait(1, 14.0) == 1.0
     assert pacing.wait(1, 15.0) == 0.0
+
+
+@pytest.mark.parametrize("rate", [30.0, 1.0])
+def test_processes_share_the_overall_budget(rate: float) -> None:
+    pacing = Pacing(rate)
+    pacing.share(3)
+    for chat in range(1, 100):  # whatever was saved up
+        pacing.take(chat, 1000.0)
+    waited = pacing.wait(500, 1000.0)
+    pacing.take(500, 1000.0)
+    assert pacing.wait(501, 1000.0) - waited == pytest.approx(3 / rate)
+    assert pacing.wait(501, 10_000.0) == 0.0
 
 
 def test_a_refusal_ends_the_burst() -> None:
