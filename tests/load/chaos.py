@@ -39,6 +39,7 @@ _GROUPS = 0.1  # share of the chats
 # How long before a kill a message was accepted that may not have been noted, and how long after
 # one Telegram still accepts what the dead process had sent.
 _WINDOW_S, _ON_ITS_WAY_S = 1.5, 1.2
+_FAULT_S = 2.0
 _SETTLE_LIMIT_S = 300.0
 
 _QUESTIONS = (
@@ -213,7 +214,6 @@ class Chaos:
             await asyncio.sleep(random.expovariate(8))
 
     async def _disturb_for_ever(self) -> None:
-        faults = self._crowd.faults.faults
         while True:
             await asyncio.sleep(random.uniform(0.2, 1.5))
             method = random.choice(
@@ -221,23 +221,34 @@ class Chaos:
             )
             match random.choice(("429", "5xx", "dropped", "dropped after", "slow")):
                 case "429" as what if method != "getUpdates":
-                    faults.append(Fault(method, status=429, retry_after=random.randint(1, 3)))
+                    fault = Fault(method, status=429, retry_after=random.randint(1, 3))
                 case "5xx" as what:
-                    faults.append(Fault(method, status=random.choice((500, 502)), times=2))
+                    fault = Fault(method, status=random.choice((500, 502)), times=2)
                 case "dropped" as what:
-                    faults.append(Fault(method, drop=True, times=2))
+                    fault = Fault(method, drop=True, times=2)
                 case "dropped after" as what if random.random() < 0.2:
-                    faults.append(_DroppedAfter(self, method))
+                    fault = _DroppedAfter(self, method)
                 case "slow" as what:
-                    faults.append(Fault(method, delay_s=random.uniform(0.1, 1.0)))
+                    fault = Fault(method, delay_s=random.uniform(0.1, 1.0))
                 case _:
                     continue
             self.report.faults[f"Telegram {what}"] += 1
+            self._disturb(fault)
             if self._postgres and random.random() < 0.04:
                 self.report.faults["Postgres restarted"] += 1
                 await self._postgres.stop()
                 await asyncio.sleep(random.uniform(0.0, 4.0))
                 await self._postgres.start()
+
+    def _disturb(self, fault: Fault) -> None:
+        """Let a fault wait for its call for a while: trouble that piles up would never end."""
+        faults = self._crowd.faults.faults
+        faults.append(fault)
+
+        def give_up() -> None:
+            faults[:] = [other for other in faults if other is not fault]
+
+        asyncio.get_running_loop().call_later(_FAULT_S, give_up)
 
     async def settle(self, database: db.Database, progress: Console) -> None:
         """Wait until every message's turn has ended."""
