@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -135,14 +134,6 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
         await server.stop()
 
 
-@dataclass
-class RunningBot:
-    """What runs, for tests to look at."""
-
-    bot: Bot
-    worker: Worker
-
-
 @asynccontextmanager
 async def running_bot(
     settings: Settings,
@@ -151,7 +142,7 @@ async def running_bot(
     *,
     webhook: bool = False,
     door: Door | None = None,
-) -> AsyncIterator[RunningBot]:
+) -> AsyncIterator[None]:
     """Take up unfinished turns, then answer what comes, until the context is left.
 
     With `webhook`, Telegram brings the updates through `door`, and other processes may do the
@@ -180,7 +171,7 @@ async def running_bot(
                 door.check = _check(database)
             async with _receiving(settings, bot, receiver, door if webhook else None):
                 log.info("bot_started", bot=bot.username)
-                yield RunningBot(bot, worker)
+                yield
         finally:
             if door:
                 door.check = None
