@@ -195,9 +195,13 @@ class Chaos:
             self._armed = True
             async with asyncio.timeout(60):
                 while len(self._kills) == before:
-                    await asyncio.sleep(0.005)
+                    await self._restart_the_dead()
         else:
             self._kill(random.choice(self._processes))
+        await self._restart_the_dead()
+
+    async def _restart_the_dead(self) -> None:
+        """Start what was killed, or gave up because Postgres was away when it started."""
         for process in self._processes:
             if await process.has_died():
                 await process.start()
@@ -260,6 +264,7 @@ class Chaos:
                 if not left and not self._crowd.store.pending:
                     break
                 status.update(f"{left + self._pending()} turns left")
+                await self._restart_the_dead()
                 await asyncio.sleep(0.5)
         await asyncio.sleep(3)  # whatever would come twice
 
