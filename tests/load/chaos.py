@@ -141,6 +141,7 @@ class Chaos:
         self._aimed_at: set[int] = set()  # messages whose acceptance was a process's end
         self._reply_lost: set[int] = set()  # messages whose acceptance was not told
         self._armed = False
+        self._outage: asyncio.Task[None] | None = None
         self.report = Report()
         crowd.listeners.append(self._watch)
 
@@ -178,6 +179,8 @@ class Chaos:
             writing.cancel()
             disturbing.cancel()
             await asyncio.gather(writing, disturbing, return_exceptions=True)
+            if self._outage:
+                await self._outage
             self._model.is_calm = True
             self._crowd.faults.faults.clear()
         self.report.kills = len(self._kills)
@@ -240,9 +243,14 @@ class Chaos:
             self._disturb(fault)
             if self._postgres and random.random() < 0.04:
                 self.report.faults["Postgres restarted"] += 1
-                await self._postgres.stop()
-                await asyncio.sleep(random.uniform(0.0, 4.0))
-                await self._postgres.start()
+                # Not cancelled with the disturbing: it has to come back.
+                self._outage = asyncio.create_task(self._restart(self._postgres))
+                await asyncio.shield(self._outage)
+
+    async def _restart(self, postgres: RestartablePostgres) -> None:
+        await postgres.stop()
+        await asyncio.sleep(random.uniform(0.0, 4.0))
+        await postgres.start()
 
     def _disturb(self, fault: Fault) -> None:
         """Let a fault wait for its call for a while: trouble that piles up would never end."""
