@@ -12,7 +12,7 @@ from telegram import Update
 from telegram.error import BadRequest
 from telegram.ext import Application, ApplicationBuilder, ContextTypes, MessageHandler, filters
 
-from inference.client import ModelClient, Usage
+from inference.client import ChatMessage, ModelClient, Usage
 
 _EDIT_EVERY_S = 0.4
 
@@ -25,8 +25,8 @@ async def serve(url: str, token: str, model_url: str, model: str) -> None:
             if update.message is None:
                 return
             text, shown, shown_at, sent = "", "", 0.0, None
-            chat = [{"role": "user", "content": update.message.text or ""}]
-            async for part in client.stream(chat, max_tokens=2000):  # type: ignore[arg-type]
+            chat: list[ChatMessage] = [{"role": "user", "content": update.message.text or ""}]
+            async for part in client.stream(chat, max_tokens=2000):
                 if isinstance(part, Usage):
                     continue
                 text += part
