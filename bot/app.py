@@ -15,6 +15,8 @@ from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, T
 from bot import texts, updates
 from bot.consult import Consultant, Limits
 from bot.errors import OperatorError
+from bot.estimate import rates
+from bot.estimate.desk import Desk, Shop
 from bot.gate import Gate
 from bot.outbound import Outbound
 from bot.pacing import Pacing
@@ -151,11 +153,23 @@ async def running_bot(
     if not settings.telegram_token.get_secret_value():
         msg = "TELEGRAM_TOKEN이 없어요. @BotFather에게 받은 토큰을 환경 변수나 .env에 넣어 주세요."
         raise OperatorError(msg)
+    try:
+        shop_rates = rates.load(settings.rates)
+    except rates.RatesError as error:
+        raise OperatorError(str(error)) from error
     bot = build_bot(settings)
     pacing = Pacing(settings.telegram_calls_a_second)
     try:
         await _log_in(bot)
-        turns = Turns(database, Outbound(bot, pacing), consultant, bot.id)
+        shop = Shop(
+            rates=shop_rates,
+            admins=settings.admins,
+            name=settings.shop_name,
+            phone=settings.shop_phone,
+            bot_name=bot.username,
+        )
+        desk = Desk(database, shop, bot.id)
+        turns = Turns(database, Outbound(bot, pacing), consultant, desk, bot.id)
         worker = Worker(
             database,
             bot.id,

@@ -131,8 +131,44 @@ class Outbound:
             log.warning("formatting_refused")
         return await self._deliver(chat_id, lambda: call([]))
 
+    async def send_photo(
+        self, chat_id: int, content: bytes, caption: str, keyboard: Keyboard
+    ) -> int:
+        """Send a picture and return its message's id."""
+        message = await self._deliver(
+            chat_id,
+            lambda: self._bot.send_photo(
+                chat_id, content, caption or None, reply_markup=_markup(keyboard)
+            ),
+        )
+        return message.message_id
+
+    async def send_document(
+        self, chat_id: int, content: bytes, name: str, keyboard: Keyboard
+    ) -> int:
+        """Send a file and return its message's id."""
+        message = await self._deliver(
+            chat_id,
+            lambda: self._bot.send_document(
+                chat_id, content, filename=name, reply_markup=_markup(keyboard)
+            ),
+        )
+        return message.message_id
+
+    async def edit_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
+        """Change the buttons of a sent message, for sure; one that is gone has none to change."""
+        try:
+            await self._deliver(
+                chat_id,
+                lambda: self._bot.edit_message_reply_markup(
+                    chat_id, message_id, reply_markup=_markup(keyboard)
+                ),
+            )
+        except BadRequest as error:
+            log.info("buttons_not_changed", error=error.message)
+
     async def replace_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
-        """Change only the buttons of a sent message."""
+        """Change the buttons of a sent message if there is room for the call."""
         await self.cosmetic(
             chat_id,
             lambda: self._bot.edit_message_reply_markup(

@@ -79,8 +79,13 @@ class Settings(BaseSettings):
         default=True, description="모델의 답을 찾은 자료와 맞춰 볼지 (on/off)"
     )
     knowledge: Path | None = Field(default=None, description="지식 파일 (CSV); 비우면 기본 지식")
+    rates: Path | None = Field(
+        default=None, description="견적의 단가 파일 (TOML); 비우면 기본 단가"
+    )
+    shop_name: str = Field(default="", max_length=40, description="견적서에 적을 가게 이름")
+    shop_phone: str = Field(default="", max_length=40, description="견적서에 적을 가게 전화번호")
     admins: Annotated[list[int], NoDecode] = Field(
-        default_factory=list, description="관리자의 텔레그램 번호 (쉼표로)"
+        default_factory=list, description="관리자의 텔레그램 번호 (쉼표로): 연락 요청을 받음"
     )
     log_format: Literal["console", "json"] = Field(default="console", description="로그 형식")
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -15,12 +14,16 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from bot import metrics, texts
 from bot.consult import Consultant, Consultation, Stop
+from bot.delivery import Delivery, Run
+from bot.estimate import desk
+from bot.estimate import wording as estimate_wording
+from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
-from bot.outbound import RATING_DATA, AnswerStream, Keyboard, Outbound, split_formatted
-from db import claims, queries
+from bot.outbound import RATING_DATA, AnswerStream, Keyboard, Outbound
+from db import estimates, queries
 from db.claims import ClaimLostError
 from db.database import Database, Work, is_passing
-from db.models import PASSING_KINDS, Kind, Way, utc_now
+from db.models import Kind, Way, utc_now
 from db.queries import Turn
 from inference.prompts import MAX_QUESTION_CHARS
 
@@ -33,7 +36,7 @@ _START_KEYBOARD: Keyboard = [
         {"text": texts.BUTTON_CONSULT, "data": "go:consult"},
     ]
 ]
-_COMMANDS = {
+_COMMANDS: dict[str, tuple[str, Keyboard]] = {
     "start": (texts.GREETING, _START_KEYBOARD),
     "help": (texts.HELP, []),
     "new": (texts.NEW_CONVERSATION, []),
@@ -49,11 +52,18 @@ class Turns:
     """Runs turns; holds nothing that a restart would lose."""
 
     def __init__(
-        self, database: Database, outbound: Outbound, consultant: Consultant, bot_id: int
+        self,
+        database: Database,
+        outbound: Outbound,
+        consultant: Consultant,
+        desk: Desk,
+        bot_id: int,
     ) -> None:
         self._database = database
         self._outbound = outbound
         self._consultant = consultant
+        self._desk = desk
+        self._delivery = Delivery(database, outbound, desk, bot_id)
         self._bot_id = bot_id
         self._writing: dict[int, _Writing] = {}  # by chat
 
@@ -71,7 +81,7 @@ class Turns:
             self._writing[turn.chat_id] = _Writing(turn.message_id)
         with bound_contextvars(turn=turn.message_id):
             try:
-                ending = await self._dispatch(_Run(turn, worker_id))
+                ending = await self._dispatch(Run(turn, worker_id))
             except ClaimLostError:
                 raise
             except Forbidden:
@@ -101,7 +111,7 @@ class Turns:
             if writing.task:
                 writing.task.cancel()
 
-    async def _dispatch(self, run: "_Run") -> Work[None]:
+    async def _dispatch(self, run: Run) -> Work[None]:
         match run.turn.kind:
             case Kind.STOP:
                 return await self._stop(run)
@@ -110,12 +120,11 @@ class Turns:
             case Kind.RATING:
                 return await self._rate(run)
             case Kind.COMMAND:
-                text, keyboard = _COMMANDS.get(run.turn.text, (texts.UNKNOWN_COMMAND, []))
-                return await self._say(run, text, keyboard)
+                return await self._obey(run)
             case Kind.TEXT if len(run.turn.text) > MAX_QUESTION_CHARS:
                 return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
             case Kind.TEXT:
-                return await self._consult(run)
+                return await self._hear(run)
             case Kind.EXCESS:
                 if run.turn.callback_id:
                     await self._acknowledge(run)
@@ -123,7 +132,40 @@ class Turns:
             case Kind.OTHER:
                 return await self._say(run, texts.TEXT_ONLY)
 
-    async def _stop(self, run: "_Run") -> Work[None]:
+    async def _obey(self, run: Run) -> Work[None]:
+        """Do what a command says."""
+        turn = run.turn
+        if run.answer.text is not None:
+            return await self._delivery.send(run)
+        name, _, key = turn.text.partition(f" {desk.LINK}")
+        match name:
+            case "start" if _is_id(key):
+                reply = await self._desk.show(turn, int(key))
+                return await self._reply(run, reply or Reply(estimate_wording.HAS_ENDED))
+            case "estimate":
+                return await self._reply(run, await self._desk.start(turn))
+            case "estimates":
+                return await self._reply(run, await self._desk.show_all(turn))
+        text, keyboard = _COMMANDS.get(name, (texts.UNKNOWN_COMMAND, []))
+        offer = await self._desk.unfinished(turn) if name == "start" else None
+        aside = await self._desk.set_aside(turn) if name == "new" else None
+        more = [{"text": offer.text, "keyboard": offer.keyboard}] if offer else []
+        return await self._reply(run, Reply(text, keyboard, more, aside), Way.FIXED)
+
+    async def _reply(self, run: Run, reply: Reply, way: Way = Way.FORM) -> Work[None]:
+        """Keep and send what the desk answers."""
+        if run.answer.text is None:
+            await self._delivery.keep(
+                run,
+                text=reply.text,
+                keyboard=reply.keyboard,
+                more=reply.more,
+                also=reply.write,
+                way=way,
+            )
+        return await self._delivery.send(run)
+
+    async def _stop(self, run: Run) -> Work[None]:
         """Stop what is being written; a button only stops the answer it stands under."""
         turn = run.turn
         writing = self._writing.get(turn.chat_id)
@@ -142,24 +184,43 @@ class Turns:
             await self._acknowledge(run)
         return _note_nothing
 
-    async def _press(self, run: "_Run") -> Work[None]:
+    async def _press(self, run: Run) -> Work[None]:
         what, *rest = run.turn.text.split(":")
         match what, rest:
             case "go", ["estimate"]:
                 await self._acknowledge(run)
-                return await self._say(run, texts.ESTIMATE_NOT_YET)
+                if run.answer.text is not None:
+                    return await self._delivery.send(run)
+                return await self._reply(run, await self._desk.start(run.turn))
             case "go", ["consult"]:
                 await self._acknowledge(run)
-                return await self._say(run, texts.CONSULT)
+                aside = await self._desk.set_aside(run.turn)
+                return await self._reply(run, Reply(texts.CONSULT, write=aside), Way.FIXED)
+            case "est", _:
+                return await self._press_estimate(run)
             case "src", [message_id] if _is_id(message_id):
                 return await self._show_sources(run, int(message_id))
         await self._acknowledge(run, texts.EXPIRED_BUTTON)
         return _note_nothing
 
-    async def _acknowledge(self, run: "_Run", text: str = "") -> None:
+    async def _press_estimate(self, run: Run) -> Work[None]:
+        turn = run.turn
+        if run.answer.text is not None:  # an earlier try got this far
+            return await self._delivery.send(run)
+        reply = await self._desk.press(turn, turn.text)
+        if reply is None:
+            await self._acknowledge(run, texts.EXPIRED_BUTTON)
+            return _note_nothing
+        await self._acknowledge(run)
+        ending = await self._reply(run, reply)
+        if reply.is_done and turn.telegram_message_id is not None:
+            await self._outbound.replace_keyboard(turn.chat_id, turn.telegram_message_id, [])
+        return ending
+
+    async def _acknowledge(self, run: Run, text: str = "") -> None:
         await self._outbound.acknowledge(run.turn.callback_id or "", text)
 
-    async def _rate(self, run: "_Run") -> Work[None]:
+    async def _rate(self, run: Run) -> Work[None]:
         turn = run.turn
         match turn.text.split(":"):
             case [_, message_id, verdict] if _is_id(message_id) and verdict in _VERDICTS:
@@ -183,7 +244,7 @@ class Turns:
         )
         return _note_nothing
 
-    async def _show_sources(self, run: "_Run", message_id: int) -> Work[None]:
+    async def _show_sources(self, run: Run, message_id: int) -> Work[None]:
         answer = await self._database.insist(
             lambda c: queries.answer_in_chat(c, message_id, self._bot_id, run.turn.chat_id)
         )
@@ -212,22 +273,30 @@ class Turns:
 
         return note
 
-    async def _say(self, run: "_Run", text: str, keyboard: Keyboard | None = None) -> Work[None]:
+    async def _say(self, run: Run, text: str) -> Work[None]:
         """Answer with a fixed text."""
-        if run.answer.text is None:
-            await self._keep(run, text=text, keyboard=keyboard or [], way=Way.FIXED)
-        return await self._deliver(run)
+        return await self._reply(run, Reply(text), Way.FIXED)
 
-    async def _consult(self, run: "_Run") -> Work[None]:
-        if run.answer.text is None:  # else an earlier try got this far
-            turn = run.turn
-            past = await self._database.insist(
-                lambda c: queries.history(c, turn.conversation_id, turn.message_id, _PAST_EXCHANGES)
+    async def _hear(self, run: Run) -> Work[None]:
+        """Take a text: for the estimate that asks, or as a question."""
+        turn = run.turn
+        if run.answer.text is not None:  # an earlier try got this far
+            return await self._delivery.send(run)
+
+        def look(connection: Connection) -> tuple[list[queries.Exchange], estimates.Saved | None]:
+            return (
+                queries.history(connection, turn.conversation_id, turn.message_id, _PAST_EXCHANGES),
+                estimates.open_estimate(connection, self._bot_id, turn.chat_id, turn.customer_id),
             )
-            await self._keep_consultation(run, await self._write(run, past))
-        return await self._deliver(run)
 
-    async def _write(self, run: "_Run", past: list[queries.Exchange]) -> Consultation:
+        past, saved = await self._database.insist(look)
+        reply = self._desk.hear(turn, saved)
+        if reply and not reply.consult:
+            return await self._reply(run, reply)
+        await self._keep_consultation(run, await self._write(run, past), reply or Reply())
+        return await self._delivery.send(run)
+
+    async def _write(self, run: Run, past: list[queries.Exchange]) -> Consultation:
         """Work out the answer while it is shown growing."""
         turn, answer = run.turn, run.answer
         writing = self._writing[turn.chat_id]
@@ -235,7 +304,7 @@ class Turns:
 
         async def note_message(message_id: int) -> None:
             writing.shown_id = message_id
-            await self._note_sent(run, [message_id])
+            await self._delivery.note_sent(run, [message_id])
 
         stream = self._outbound.stream(
             turn.chat_id,
@@ -262,12 +331,15 @@ class Turns:
         finally:
             run.drafts_refused = stream.drafts_refused
 
-    async def _keep_consultation(self, run: "_Run", result: Consultation) -> None:
+    async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply) -> None:
+        """Keep an answer, with what the estimate says after it."""
         usage = result.usage
         rated = result.way not in {Way.FIXED, Way.FAILED}
         metrics.FIRST_TEXT.observe(result.first_token_s or result.total_s)
-        await self._keep(
+        await self._delivery.keep(
             run,
+            more=reply.more,
+            also=reply.write,
             text=result.text,
             keyboard=_answer_keyboard(run.turn.message_id) if rated else [],
             way=result.way,
@@ -284,62 +356,6 @@ class Turns:
             error=result.error,
         )
 
-    async def _keep(
-        self,
-        run: "_Run",
-        *,
-        text: str,
-        keyboard: Keyboard,
-        way: Way,
-        spent: int = 0,
-        **facts: Any,  # noqa: ANN401 - column values
-    ) -> None:
-        """Store the finished answer before it is sent, unless the turn is another worker's."""
-        turn = run.turn
-
-        def keep(connection: Connection) -> None:
-            if spent:  # first the customer's row, then the chat's, as when storing
-                queries.spend_tokens(connection, turn.customer_id, spent)
-            if turn.kind not in PASSING_KINDS:
-                claims.check_claim(connection, turn, self._bot_id, run.worker_id)
-            queries.write_answer(
-                connection, turn.message_id, text=text, keyboard=keyboard, way=way, **facts
-            )
-            if run.drafts_refused:
-                queries.refuse_drafts(connection, self._bot_id, turn.chat_id)
-
-        await self._database.insist(keep)
-        run.answer.text, run.answer.keyboard = text, keyboard
-        metrics.TURNS.labels("stopped" if facts.get("stopped") else way).inc()
-
-    async def _note_sent(self, run: "_Run", sent_ids: list[int]) -> None:
-        await self._database.insist(
-            lambda c: queries.write_answer(c, run.turn.message_id, sent_ids=sent_ids)
-        )
-        run.answer.sent_ids = sent_ids
-
-    async def _deliver(self, run: "_Run") -> Work[None]:
-        """Send the stored answer, or the parts of it that an earlier try did not send."""
-        turn, answer = run.turn, run.answer
-        parts = split_formatted(answer.text or "")
-        sent_ids = list(answer.sent_ids)
-        for number, part in enumerate(parts):
-            rows = answer.keyboard if number == len(parts) - 1 else []
-            begun = sent_ids[number : number + 1]
-            if begun:
-                try:
-                    await self._outbound.edit(turn.chat_id, begun[0], part, rows)
-                    continue
-                except BadRequest:  # somebody deleted it
-                    log.info("growing_message_gone")
-            sent = await self._outbound.send(turn.chat_id, part, rows)
-            sent_ids = [*sent_ids[:number], sent]
-            if number < len(parts) - 1:  # the last is noted with the turn's end
-                await self._note_sent(run, sent_ids)
-        return lambda c: queries.write_answer(
-            c, turn.message_id, sent_ids=sent_ids, sent_at=utc_now()
-        )
-
 
 def _note_nothing(_: Connection) -> None:
     """Write nothing with a turn's end."""
@@ -347,20 +363,6 @@ def _note_nothing(_: Connection) -> None:
 
 def _is_id(text: str) -> bool:
     return re.fullmatch("[0-9]{1,15}", text) is not None
-
-
-@dataclass(slots=True)
-class _Run:
-    """One try at a turn, with what is kept of its answer so far."""
-
-    turn: Turn
-    worker_id: str
-    drafts_refused: bool = False
-
-    @property
-    def answer(self) -> queries.SavedAnswer:
-        """The answer so far."""
-        return self.turn.answer
 
 
 @dataclass(slots=True)

@@ -59,10 +59,13 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
         return None
     text, kind = storable(message.text or ""), Kind.TEXT
     if text.startswith("/"):
-        command, _, addressee = text.split()[0][1:].lower().partition("@")
+        first, *rest = text.split()
+        command, _, addressee = first[1:].lower().partition("@")
+        payload = rest[0] if rest else ""  # of a link t.me/bot?start=payload
         if addressee and addressee != bot_name.lower():
             return None
-        text, kind = command, Kind.STOP if command == "stop" else Kind.COMMAND
+        kind = Kind.STOP if command == "stop" else Kind.COMMAND
+        text = f"{command} {payload}" if command == "start" and payload else command
     elif not message.text:
         if not any(getattr(message, name) for name in (*_CONTENT, *_MORE_CONTENT)):
             return None

@@ -180,6 +180,7 @@ _TURNS = (
         Answer.text.label("answer_text"),
         Answer.keyboard,
         Answer.sent_ids,
+        Answer.more,
     )
     .join(Conversation, Message.conversation_id == Conversation.id)
     .join(Customer, Conversation.customer_id == Customer.id)
@@ -255,7 +256,7 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - a row of `_TURNS`
         row.day_tokens if row.day == day_of(utc_now()) else 0,
         row.drafts_refused,
         row.blocked_at is not None,
-        SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or []),
+        SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),
     )
 
 

@@ -1,5 +1,5 @@
-"""The tables: customers, their conversations, each message with its one answer, feedback; and
-who works on which chat.
+"""The tables: customers, their conversations, each message with its one answer, estimates,
+feedback; and who works on which chat.
 """
 
 from datetime import UTC, datetime
@@ -66,6 +66,7 @@ class Way(StrEnum):
     FALLBACK = "fallback"  # a stored answer, since the model was away or failed the check
     DECLINED = "declined"  # nothing fitting was found
     FIXED = "fixed"  # a command's or a button's text
+    FORM = "form"  # a step of an estimate
     FAILED = "failed"  # an apology
 
 
@@ -176,8 +177,9 @@ class Message(Base):
 class Answer(Base):
     """The one answer to a message, with the facts of how it came.
 
-    `text` is null until it is final; `sent_ids` holds the Telegram message ids it stands in,
-    written as soon as each exists, so that a turn taken up again edits or goes on.
+    `text` is null until it is final; `more` is what is sent besides (`bot/delivery.py`);
+    `sent_ids` holds the ids of the Telegram messages in their order, written as soon as each
+    exists, so that a turn taken up again edits or goes on.
     """
 
     __tablename__ = "answers"
@@ -187,6 +189,7 @@ class Answer(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     text: Mapped[str | None] = mapped_column(Text)
     keyboard: Mapped[list[list[dict[str, str]]]] = mapped_column(JSON, default=list)
+    more: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
     sent_ids: Mapped[list[int]] = mapped_column(JSON, default=list)
     sent_at: Mapped[datetime | None]
     way: Mapped[Way | None] = mapped_column(String(16))
@@ -200,6 +203,31 @@ class Answer(Base):
     first_token_s: Mapped[float | None]
     total_s: Mapped[float | None]
     error: Mapped[str | None] = mapped_column(String(64))
+
+
+class Estimate(Base):
+    """A customer's estimate, named by the message that began it.
+
+    `form` holds the answers so far, with name and phone once they are given; `result` what was
+    worked out, null before. `state` is the form's. `called_at` is when a callback was asked for.
+    """
+
+    __tablename__ = "estimates"
+    __table_args__ = (Index(None, "bot_id", "chat_id", "customer_id", "updated_at"),)
+
+    id: Mapped[int] = mapped_column(
+        ForeignKey("messages.id"), primary_key=True, autoincrement=False
+    )
+    bot_id: Mapped[int] = mapped_column(BigInteger)
+    chat_id: Mapped[int] = mapped_column(BigInteger)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    form: Mapped[dict[str, Any]] = mapped_column(JSON)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    consented_at: Mapped[datetime | None]
+    called_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class Feedback(Base):

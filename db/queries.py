@@ -24,7 +24,7 @@ from db.models import (
     utc_now,
 )
 
-_KOREA = timezone(timedelta(hours=9))  # a customer's day
+KOREA = timezone(timedelta(hours=9))  # a customer's day
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class SavedAnswer:
     text: str | None = None
     keyboard: list[list[dict[str, str]]] = field(default_factory=list)
     sent_ids: list[int] = field(default_factory=list)
+    more: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,11 @@ _CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
 
 def insert_new(connection: Connection, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that can say what to do on a conflict."""
-    return _insert(connection.dialect.name, table)
+    return insert_into(connection.dialect.name, table)
 
 
-def _insert(dialect: str, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+def insert_into(dialect: str, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT of a dialect that can say what to do on a conflict."""
     return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
@@ -133,7 +135,7 @@ _HOLD_CHAT = (
 
 @cache
 def _upsert_customer(dialect: str) -> Insert:
-    insert = _insert(dialect, Customer)
+    insert = insert_into(dialect, Customer)
     same_minute = Customer.minute == insert.excluded.minute
     counted: Any = insert.excluded.minute_messages
     return insert.on_conflict_do_update(
@@ -150,7 +152,7 @@ def _upsert_customer(dialect: str) -> Insert:
 
 @cache
 def _insert_message(dialect: str) -> Insert:
-    return _insert(dialect, Message).on_conflict_do_nothing().returning(Message.id)
+    return insert_into(dialect, Message).on_conflict_do_nothing().returning(Message.id)
 
 
 @cache
@@ -158,7 +160,7 @@ def _upsert_chat(dialect: str) -> Insert:
     # The update takes the row's lock; whoever lets go of the chat takes it too, so that no
     # message is stored unseen between its last look and its letting go.
     return (
-        _insert(dialect, Chat)
+        insert_into(dialect, Chat)
         .on_conflict_do_update(
             index_elements=[Chat.bot_id, Chat.chat_id], set_={"blocked_at": null()}
         )
@@ -257,7 +259,7 @@ def _conversation(
 
 def day_of(now: datetime) -> int:
     """Return the number of the Korean day."""
-    return now.astimezone(_KOREA).toordinal()
+    return now.astimezone(KOREA).toordinal()
 
 
 # Running turns
@@ -300,7 +302,7 @@ _SPEND = (
 
 @cache
 def _upsert_answer(dialect: str, columns: tuple[str, ...]) -> Insert:
-    insert = _insert(dialect, Answer)
+    insert = insert_into(dialect, Answer)
     return insert.on_conflict_do_update(
         index_elements=[Answer.message_id],
         set_={name: getattr(insert.excluded, name) for name in columns},

@@ -1,0 +1,117 @@
+"""What the bot asks of the table of estimates.
+
+Each function works inside the caller's transaction.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Insert, bindparam, select, update
+
+from db.models import Estimate, Message, utc_now
+from db.queries import insert_into
+
+_SHOWN = 10  # of one customer's estimates
+
+REDACTED = "(연락처)"  # stands in the place of a message that gave name or phone
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An estimate as it is stored."""
+
+    id: int
+    bot_id: int
+    chat_id: int
+    customer_id: int
+    state: str
+    form: dict[str, Any]
+    result: dict[str, Any] | None
+    consented_at: datetime | None
+    called_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = [getattr(Estimate, name) for name in Saved.__dataclass_fields__]
+_OF_CUSTOMER = (
+    select(*_COLUMNS)
+    .where(
+        Estimate.bot_id == bindparam("bot"),
+        Estimate.chat_id == bindparam("chat"),
+        Estimate.customer_id == bindparam("customer"),
+    )
+    .order_by(Estimate.updated_at.desc(), Estimate.id.desc())
+)
+_OPEN = _OF_CUSTOMER.where(Estimate.state.in_(("asking", "paused"))).limit(1)
+_FINISHED = _OF_CUSTOMER.where(Estimate.result.is_not(None), Estimate.state != "cancelled").limit(
+    _SHOWN
+)
+_ONE = select(*_COLUMNS).where(Estimate.id == bindparam("estimate"))
+_SET_ASIDE = (
+    update(Estimate)
+    .where(
+        Estimate.bot_id == bindparam("bot"),
+        Estimate.chat_id == bindparam("chat"),
+        Estimate.customer_id == bindparam("customer"),
+        Estimate.state == "asking",
+        Estimate.id != bindparam("estimate"),
+    )
+    .values(state="paused")
+)
+
+
+@cache
+def _upsert(dialect: str) -> Insert:
+    statement = insert_into(dialect, Estimate)
+    changing = ("state", "form", "result", "consented_at", "called_at", "updated_at")
+    return statement.on_conflict_do_update(
+        index_elements=[Estimate.id],
+        set_={name: getattr(statement.excluded, name) for name in changing},
+    )
+
+
+def open_estimate(
+    connection: Connection, bot_id: int, chat_id: int, customer_id: int
+) -> Saved | None:
+    """Return the estimate that a customer has begun and not ended in that chat."""
+    return _one(connection, _OPEN, {"bot": bot_id, "chat": chat_id, "customer": customer_id})
+
+
+def finished(connection: Connection, bot_id: int, chat_id: int, customer_id: int) -> list[Saved]:
+    """Return a customer's last estimates that have a sum, the newest first."""
+    rows = connection.execute(_FINISHED, {"bot": bot_id, "chat": chat_id, "customer": customer_id})
+    return [Saved(*row) for row in rows]
+
+
+def find(connection: Connection, estimate_id: int) -> Saved | None:
+    """Return an estimate; whose it is, the caller has to look at."""
+    return _one(connection, _ONE, {"estimate": estimate_id})
+
+
+def save(connection: Connection, estimate: Saved) -> None:
+    """Store an estimate; one that asks sets the customer's others aside."""
+    values = {name: getattr(estimate, name) for name in Saved.__dataclass_fields__}
+    connection.execute(_upsert(connection.dialect.name), {**values, "updated_at": utc_now()})
+    if estimate.state == "asking":
+        connection.execute(
+            _SET_ASIDE,
+            {
+                "bot": estimate.bot_id,
+                "chat": estimate.chat_id,
+                "customer": estimate.customer_id,
+                "estimate": estimate.id,
+            },
+        )
+
+
+def redact(connection: Connection, message_id: int) -> None:
+    """Take name or phone out of a message: they stand in the estimate, to be forgotten there."""
+    connection.execute(update(Message).where(Message.id == message_id).values(text=REDACTED))
+
+
+def _one(connection: Connection, statement: Any, given: dict[str, int]) -> Saved | None:  # noqa: ANN401
+    row = connection.execute(statement, given).one_or_none()
+    return Saved(*row) if row else None
