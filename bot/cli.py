@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import json
 import signal
 import sqlite3
@@ -15,7 +16,8 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from bot import logs
-from bot.errors import OperatorError
+from bot.errors import BadInputError, OperatorError
+from bot.estimate import command
 from bot.settings import Settings
 
 if TYPE_CHECKING:
@@ -169,6 +171,21 @@ def settings() -> None:
         if name == "answer_policy":
             value = current.policy
         _say(f"{name.upper()}={'' if value is None else value}  # {field.description}")
+
+
+@app.command()
+@functools.wraps(command.estimate)
+def estimate(**options: Any) -> None:  # noqa: ANN401, D103 - as what it wraps
+    if options["rates_file"] is None:
+        options["rates_file"] = _settings().rates
+    try:
+        command.estimate(**options)
+    except BadInputError as error:
+        _fail(str(error), BAD_INPUT)
+    except OperatorError as error:
+        _fail(str(error), FAILED)
+    except OSError as error:
+        _fail(_explain(error), FAILED)
 
 
 @models_app.command("fetch")

@@ -22,9 +22,14 @@ def environment(**changes: str) -> dict[str, str]:
 
 async def run(*arguments: str, cwd: Path, **changes: str) -> tuple[int, str, str]:
     """Run a command to its end and return exit code, output and errors."""
+    return await run_on(b"", *arguments, cwd=cwd, **changes)
+
+
+async def run_on(stdin: bytes, *arguments: str, cwd: Path, **changes: str) -> tuple[int, str, str]:
+    """Run a command on what comes from standard input."""
     process = await _start(*arguments, cwd=cwd, **changes)
     async with asyncio.timeout(60):
-        output, errors = await process.communicate()
+        output, errors = await process.communicate(stdin)
     return process.returncode or 0, output.decode(), errors.decode()
 
 
@@ -48,6 +53,7 @@ async def _start(*arguments: str, cwd: Path, **changes: str) -> asyncio.subproce
         *("-W", "error", "-m", "bot.cli", *arguments),
         cwd=cwd,
         env=environment(**changes),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

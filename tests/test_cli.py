@@ -15,11 +15,12 @@ import typer
 from sqlalchemy.exc import OperationalError
 
 from bot import cli
+from bot.estimate import questions
 from bot.playground.client import Playground
 from inference import models
 from tests.modelserver import MODEL, ModelServer
 from tests.playground import TOKEN, running
-from tests.processes import run, started
+from tests.processes import run, run_on, started
 
 AIRING = "도배 후 환기는 어떻게 하나요?"
 
@@ -258,3 +259,102 @@ def test_a_full_disk_is_one_sentence(error: Exception, capsys: pytest.CaptureFix
         cli._run(work())
     assert ended.value.exit_code == 1
     assert "디스크가 가득" in one_line(capsys.readouterr().err)
+
+
+async def test_estimate_prints_what_it_was_worked_out_from(tmp_path: Path) -> None:
+    code, output, errors = await run(
+        *("estimate", "--wallpaper", "silk", "--brand", "standard", "--building", "apartment"),
+        *("--area", "34", "--unit", "pyeong", "--ceiling", "full", "--json"),
+        cwd=tmp_path,
+    )
+    assert (code, errors) == (0, "")
+    answer = json.loads(output)
+    assert answer["slots"]["area"] == 34
+    assert answer["slots"]["wallpaper"] == "silk"
+    assert answer["total"] == {"low": 2_451_350, "high": 3_327_500}
+    for end in ("low", "high"):
+        assert sum(item[end] for item in answer["items"]) == answer["total"][end]
+    assert answer["assumptions"]["rolls"] == {"low": 17, "high": 17}
+    assert answer["rates_date"] == "2026-09-01"
+
+
+async def test_estimate_takes_korean_words_own_rates_and_draws_the_quote(tmp_path: Path) -> None:
+    rates = (Path(cli.__file__).parent / "estimate" / "rates.toml").read_text(encoding="utf-8")
+    own = tmp_path / "own.toml"
+    own.write_text(rates.replace("2026-09-01", "2026-10-15"), encoding="utf-8")
+    code, output, _ = await run(
+        *("estimate", "--wallpaper", "합지", "--area", "79.34", "--unit", "㎡"),
+        *("--remove-old", "네", "--pdf", "quote.pdf", "--png", "quote.png"),
+        cwd=tmp_path,
+        RATES=str(own),
+    )
+    assert code == 0
+    assert "합지 · 79.34㎡(약 24평) · 기존 벽지 철거" in output
+    assert "2026-10-15" in output
+    assert "**" not in output
+    assert (tmp_path / "quote.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "quote.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_estimate_help_names_every_slot_and_choice_in_both_languages(tmp_path: Path) -> None:
+    code, output, _ = await run("estimate", "--help", cwd=tmp_path, COLUMNS="80")
+    assert code == 0
+    words = "".join(output.replace("│", "").split())
+    for question in questions.QUESTIONS:
+        for slot in question.slots:
+            if slot != "timing_words":
+                assert f"({slot})" in words
+        if question.name in {"area", "rooms", "remove_old", "occupied", "extras", "region"}:
+            continue  # numbers, names, yes and no
+        for choice in question.choices:
+            assert f"{choice.name}{choice.label.replace(' ', '')}" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--wallpaper"),
+        (["--wallpaper", "gold", "--area", "34"], "silk(실크)"),
+        (["--wallpaper", "silk", "--area", "10000"], "1,000평"),
+        (["--wallpaper", "silk", "--area", "nan"], "area"),
+        (["--wallpaper", "silk", "--area", "-3"], "area"),
+        (["--wallpaper", "silk", "--area", "34", "--unit", "yard"], "sqm(㎡)"),
+        (["--wallpaper", "silk", "--area", "34", "--occupied", "maybe"], "yes"),
+        (["--wallpaper", "silk", "--area", "34", "--rooms", "99"], "rooms"),
+    ],
+)
+async def test_estimate_says_in_one_line_what_is_wrong(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    code, output, errors = await run("estimate", *arguments, cwd=tmp_path)
+    assert (code, output) == (2, "")
+    assert says in one_line(errors)
+
+
+async def test_estimate_says_what_is_wrong_with_rates_and_files(tmp_path: Path) -> None:
+    work = ("estimate", "--wallpaper", "silk", "--area", "34")
+    code, _, errors = await run(*work, "--rates", "none.toml", cwd=tmp_path)
+    assert (code, "none.toml" in one_line(errors)) == (1, True)
+    code, _, errors = await run(*work, "--pdf", "no/such/folder.pdf", cwd=tmp_path)
+    assert (code, "no/such/folder.pdf" in one_line(errors)) == (1, True)
+
+
+async def test_estimate_reads_a_sentence_and_a_line_each_from_standard_input(
+    tmp_path: Path,
+) -> None:
+    sentence = "34평 아파트 실크로 천장까지 하면 얼마예요?"
+    code, output, _ = await run("estimate", "--read", sentence, "--json", cwd=tmp_path)
+    assert code == 0
+    slots = json.loads(output)
+    assert {k: v for k, v in slots.items() if v is not None} == {
+        **{"wallpaper": "silk", "building": "apartment", "area": 34, "unit": "pyeong"},
+        "ceiling": "full",
+    }
+    assert {"brand", "area_basis", "remove_old", "occupied", "region"} <= slots.keys()
+    lines = f"{sentence}\n\n전용 59㎡ 빌라\n".encode() + b"\xff\n"
+    code, output, errors = await run_on(lines, "estimate", "--read", "-", cwd=tmp_path)
+    assert (code, errors) == (0, "")
+    first, empty, third, broken = map(json.loads, output.splitlines())
+    assert first == slots
+    assert set(empty.values()) == set(broken.values()) == {None}
+    assert (third["area"], third["unit"], third["area_basis"]) == (59, "sqm", "exclusive")

@@ -9,7 +9,7 @@ from bot.estimate.slots import MAX_PYEONG, MIN_PYEONG, AreaBasis, Unit, to_pyeon
 _PYEONG = r"(?:평|py\b)(?!택|촌|창|소|일|균|당|범|생|안|가)"
 _SQM = r"(?:㎡|m2|m²|m\^2|제곱\s*미터|제곱|평방\s*미터|평방|헤베)"
 _TYPE = r"(?:[a-e]?\s*(?:타입|type)|[a-e](?![a-z]))"
-_RANGE = r"\s*(?:평|㎡|m2)?\s*(?:~|-|–|에서|부터|내지|,)\s*"
+_RANGE = r"\s*(?:평|㎡|m2)?\s*(?:~|-|–|에서|부터|내지)\s*"
 _SUPPLY = r"(?:공급|분양)\s*(?:면적|평수|평형)?"
 _EXCLUSIVE = r"(?:전용|실평수?|실면적|실사용)\s*(?:면적|평수)?"
 _BETWEEN = r"\s*(?:기준|이랑|으로는|으로|은|는|이|가|도|만|:|\()?\s*(?:약|한|대략)?\s*"

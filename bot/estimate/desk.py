@@ -75,8 +75,8 @@ class Desk(Artist):
         if utc_now() - saved.updated_at > _GAP and not form.is_answer(current, turn.text):
             if intents.wants_estimate(turn.text):
                 return self._offer(saved)
-            aside = self._reply(turn, saved, form.offer(current.but(state=State.PAUSED)))
-            return replace(aside, consult=True)
+            aside = form.offer(current.but(state=State.PAUSED))
+            return self._reply(turn, saved, replace(aside, event=Event.CONSULT))
         return self._reply(turn, saved, form.write(current, turn.text))
 
     async def start(self, turn: Turn) -> Reply:

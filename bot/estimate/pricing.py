@@ -148,7 +148,9 @@ def estimate(slots: Slots, rates: Rates) -> Estimate:
 
 
 def _packages(slots: Slots, rates: Rates) -> list[Package]:
-    chosen = (slots.wallpaper, slots.brand)
+    assert slots.wallpaper  # noqa: S101 - `estimate` checks
+    chosen = (slots.wallpaper, slots.brand or Brand.STANDARD)
+    packages = _PACKAGES if chosen in _PACKAGES else (chosen, *_PACKAGES)
     return [
         Package(
             wallpaper=wallpaper,
@@ -156,7 +158,7 @@ def _packages(slots: Slots, rates: Rates) -> list[Package]:
             chosen=chosen == (wallpaper, brand),
             total=_total(slots.model_copy(update={"wallpaper": wallpaper, "brand": brand}), rates),
         )
-        for wallpaper, brand in _PACKAGES
+        for wallpaper, brand in packages
     ]
 
 

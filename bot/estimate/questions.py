@@ -81,6 +81,7 @@ class AreaError(ValueError):
 
 def _read_area(text: str) -> Values | None:
     """Read an area, a bare number too: up to 60 it is 평, as nobody names ㎡ that small."""
+    text = correct(text)
     area = find_area(text)
     if area:
         if not area.is_sane:
@@ -322,7 +323,7 @@ def read_choice(question: Question, text: str) -> Values | None:
     compact = re.sub(r"[\s.,!~]", "", spelled)
     if question.is_multiple and re.search(rf"{_NO}|^(?:다골랐|없|해당없)", compact):
         return dict.fromkeys(question.slots, False)
-    if values := question.read(spelled):
+    if values := question.read(text):
         return values
     if place := re.match(r"([1-9])번|(첫|두|세|네)번째", compact):
         number = int(parse_number({"첫": "한"}.get(place[2], place[2]) or place[1]) or 0)

@@ -23,7 +23,7 @@ from bot.estimate.pricing import Estimate, Package, Range
 _FONT, _BOLD = "NanumGothic.ttf", "NanumGothicBold.ttf"
 _INK, _GREY, _LINE = (33, 37, 41), (110, 117, 125), (214, 219, 224)
 _ACCENT, _PALE = (176, 88, 42), (250, 243, 238)
-_CARD_MM = (120.0, 138.0)
+_CARD_MM = (120.0, 150.0)
 _CARD_SCALE = 2.6  # pixels a point: about 880 pixels wide, which phones show sharp
 _LOCK = threading.Lock()  # pdfium is not safe in several threads
 
@@ -34,21 +34,22 @@ logging.getLogger("fontTools").setLevel(logging.ERROR)
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What a quote says beside the estimate. `shop` and `phone` may be empty."""
+    """What a quote says beside the estimate; all but the day may be empty."""
 
-    number: str
     day: str
+    number: str = ""
     shop: str = ""
     phone: str = ""
 
 
 def draw_pdf(estimate: Estimate, head: Letterhead) -> bytes:
     """Return the quote as a PDF of A4 pages."""
-    pdf = _new_page((210.0, 297.0), margin=16.0)
-    pdf.set_title(f"도배 견적서 {head.number}")
+    pdf = _new_page((210.0, 297.0), margin=15.0)
+    pdf.set_title(f"도배 견적서 {head.number}".strip())
     _text(pdf, "도배 견적서", 22, bold=True)
-    who = " · ".join(part for part in (head.shop, head.phone) if part)
-    _text(pdf, f"견적번호 {head.number} · {head.day}" + (f" · {who}" if who else ""), 9.5, _GREY)
+    number = f"견적번호 {head.number}" if head.number else ""
+    known = (number, head.day, head.shop, head.phone)
+    _text(pdf, " · ".join(part for part in known if part), 9.5, _GREY)
     pdf.ln(4)
 
     pdf.set_fill_color(*_PALE)
@@ -63,7 +64,7 @@ def draw_pdf(estimate: Estimate, head: Letterhead) -> bytes:
     _heading(pdf, "공사 내용")
     given, assumed = wording.given(estimate), wording.assumed(estimate)
     rows = [(label, text) for label, text in wording.answers(estimate.slots, given)]
-    _table(pdf, None, rows, (40, 138), aligns=("LEFT", "LEFT"))
+    _table(pdf, None, rows, (40, 140), aligns=("LEFT", "LEFT"))
     if assumed:
         pdf.ln(1.5)
         _text(pdf, f"말씀하지 않아 이렇게 본 것: {assumed}", 9, _GREY)
@@ -77,13 +78,13 @@ def draw_pdf(estimate: Estimate, head: Letterhead) -> bytes:
         pdf,
         ("항목", "적게", "많게"),
         [*lines, total],
-        (86, 46, 46),
+        (88, 46, 46),
         aligns=("LEFT", "RIGHT", "RIGHT"),
         last_bold=True,
     )
 
     _heading(pdf, "벽지를 바꾸면")
-    _draw_packages(pdf, estimate.packages, width=178.0, row=8.0, size=10.0)
+    _draw_packages(pdf, estimate.packages, width=180.0, row=7.5, size=10.0)
 
     _heading(pdf, "계산의 근거")
     for line in (
@@ -98,6 +99,7 @@ def draw_pdf(estimate: Estimate, head: Letterhead) -> bytes:
 def draw_card(estimate: Estimate, head: Letterhead) -> bytes:
     """Return the estimate in short as a PNG."""
     pdf = _new_page(_CARD_MM, margin=9.0)
+    pdf.set_auto_page_break(False)
     width = _CARD_MM[0] - 18.0
     _text(pdf, "도배 견적" + (f"  ·  {head.shop}" if head.shop else ""), 12, _GREY, bold=True)
     pdf.ln(1)
@@ -133,7 +135,7 @@ def _draw_packages(
 ) -> None:
     """Draw each package as a bar from its low to its high, all on one scale from zero."""
     most = max(package.total.high for package in packages)
-    label, amount = width * 0.26, width * 0.30
+    label, amount = width * 0.32, width * 0.28
     room = width - label - amount
     for package in packages:
         x, y = pdf.l_margin, pdf.get_y()
@@ -186,9 +188,9 @@ def _text(
 
 
 def _heading(pdf: FPDF, text: str) -> None:
-    pdf.ln(4)
+    pdf.ln(3.5)
     _text(pdf, text, 12, bold=True)
-    pdf.ln(1.5)
+    pdf.ln(1)
 
 
 def _rule(pdf: FPDF, width: float) -> None:
@@ -214,12 +216,13 @@ def _table(
 ) -> None:
     pdf.set_font("Nanum", "", 10)
     pdf.set_text_color(*_INK)
+    pdf.set_fill_color(255)
     with pdf.table(
         borders_layout=TableBordersLayout.HORIZONTAL_LINES,
         col_widths=widths,
         first_row_as_headings=head is not None,
         headings_style=FontFace(emphasis="BOLD", color=_GREY, fill_color=_PALE),
-        line_height=6.4,
+        line_height=5.7,
         text_align=aligns,
     ) as table:
         for row in [*([head] if head else []), *rows]:

@@ -87,11 +87,15 @@ class RateTable(_Strict):
     room: Rising
 
     @model_validator(mode="after")
-    def _check_shares(self) -> Self:
+    def _check_together(self) -> Self:
         shares = (self.silk_share_of_mixed, self.without_ceiling, self.with_part_of_ceiling)
         if any(share.high > 1 for share in shares):
             msg = "비율은 1을 넘을 수 없어요"
             raise ValueError(msg)
+        for line in ("roll_paper_wide", "roll_silk"):
+            if getattr(self, f"{line}_premium").low < getattr(self, f"{line}_standard").low:
+                msg = f"{line}_premium이 {line}_standard보다 싸요"
+                raise ValueError(msg)
         return self
 
 

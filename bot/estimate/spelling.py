@@ -5,7 +5,7 @@ import unicodedata
 
 from rapidfuzz.distance import OSA
 
-# Short words have too many neighbours for a distance: their mistypings are listed.
+# What a distance of one letter does not find, or what stands within a word.
 _MISTYPED = {
     r"[실씰싥싫]\s?[크쿠그킈](?=$|\s|[,.!?/(로으루벽요합아천는은가도랑이하말견얼지프고중기])"
     r"|(?<![가-힣])[실씰]\s[크쿠]\s": "실크",
@@ -30,6 +30,10 @@ _MISTYPED = {
     r"까자(?=\s|요|$)": "까지",
     r"걍": "그냥",
     r"빌란(?=데)": "빌라인",
+    r"전[욤욘뇽](?=\s?\d)": "전용",
+    r"벽[먄맘](?=\s|요|$)": "벽만",
+    r"드러가": "들어가",
+    r"(?<=[\d한두세네])게(?=만|\s)": "개",
     r"햇(?=어|습|는|다|고)": "했",
     r"급해오": "급해요",
     r"엎(?=어|는)": "없",
@@ -37,18 +41,45 @@ _MISTYPED = {
 _FIXES = [(re.compile(pattern), right) for pattern, right in _MISTYPED.items()]
 _LONG_WORDS = (
     *("아파트", "프리미엄", "곰팡이", "보급형", "브랜드", "오피스텔", "사무실", "제곱미터"),
-    *("베란다", "발코니", "다세대", "미용실"),
+    *("베란다", "발코니", "다세대", "미용실", "거주중"),
 )
+# Short words are mended at the beginning of a word only, and not where they stand one letter
+# from another that people use.
+_SHORT_WORDS = {
+    "실크": {"싱크"},
+    "합지": {"하지", "한지", "할지", "합치", "합니", "합시", "합자"},
+    "천장": {"찬장", "전장", "청장", "천상"},
+    "빈집": set(),
+    "타입": {"타일", "타인", "가입"},
+    "확장": {"확정", "화장", "학장"},
+    "빌라": {"빌리", "발라", "필라", "블라"},
+    "주택": {"주책"},
+    "상가": {"상자", "장가", "상사", "생가", "산가"},
+    "철거": {"철저", "설거"},
+    "공실": {"교실", "공식", "공시"},
+    "퍼티": {"파티"},
+}
+_WORD_START = re.compile(r"(?<![가-힣])[가-힣]{2}")
+_STRAY_LETTERS = re.compile("[\u1100-\u11ff]+")  # what NFKC makes of ㅡ, ㅋㅋ
 
 
 def correct(text: str) -> str:
     """Return `text` in lower case with the trade's words spelled right."""
-    text = unicodedata.normalize("NFKC", text).lower()
+    text = _STRAY_LETTERS.sub("", unicodedata.normalize("NFKC", text)).lower()
     for pattern, right in _FIXES:
         text = pattern.sub(right, text)
     for word in _LONG_WORDS:
         text = _mend(text, word)
-    return text
+    return _WORD_START.sub(_mend_short, text)
+
+
+def _mend_short(found: re.Match[str]) -> str:
+    for word, others in _SHORT_WORDS.items():
+        if found[0] == word or found[0] in others:
+            return found[0]
+        if OSA.distance(_letters(found[0]), _letters(word), score_cutoff=1) == 1:
+            return word
+    return found[0]
 
 
 def _mend(text: str, word: str) -> str:

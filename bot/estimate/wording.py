@@ -42,7 +42,7 @@ NAME_UNCLEAR = "성함만 짧게 적어 주세요. (예: 김도배)"
 PHONE_UNCLEAR = "전화번호를 읽지 못했어요. 010-1234-5678처럼 적어 주세요."
 CALL_REFUSED = "네, 연락처는 받지 않을게요. 견적은 그대로 있어요."
 CALL_REQUESTED = (
-    "📞 연락 요청을 가게에 전했어요. {phone} 번호로 연락드릴게요.\n"
+    "📞 연락 요청을 가게에 전했어요. 끝자리 {end} 번호로 연락드릴게요.\n"
     "마음이 바뀌시면 ‘연락 요청 취소’를 눌러 주세요."
 )
 CALL_WITHDRAWN = "연락 요청을 취소하고 이름과 전화번호를 지웠어요. 가게에도 알렸어요."
@@ -187,7 +187,7 @@ _UNCLEAR_ALONE = {BY_NAME[name].label for name in ("ceiling", "remove_old", "roo
 
 def shorten(text: str, length: int) -> str:
     """Return `text`, cut to a length with a mark of it."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return text if len(text) <= length else text[: length - 1].rstrip(" ·") + "…"
 
 
 def given(estimate: Estimate) -> set[str]:

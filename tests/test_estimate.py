@@ -1,0 +1,398 @@
+"""Estimates end to end: the real bot through the playground, on both databases."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pypdfium2
+import pytest
+from sqlalchemy import select, update
+
+from bot import texts
+from bot.estimate import wording
+from bot.playground.client import Customer
+from bot.playground.client import Message as Shown
+from db.models import Answer, Estimate, Message, utc_now
+from tests.modelserver import ModelServer
+from tests.shop import Shop, ask, open_shop
+
+SENTENCE = "34평 아파트 실크로 천장까지 얼마예요?"
+
+
+async def last(customer: Customer, after: int) -> Shown:
+    """Return the bot's next final message."""
+    return (await customer.wait_for(1, after=after))[-1]
+
+
+async def say(customer: Customer, text: str) -> Shown:
+    return (await ask(customer, text))[-1]
+
+
+async def tap(customer: Customer, label: str) -> Shown:
+    """Press the newest button with that label and return the message that follows."""
+    before = (await customer.messages())[-1].id
+    await customer.press_text(label)
+    return await last(customer, before)
+
+
+def labels(message: Shown) -> list[str]:
+    return [button["text"] for button in message.buttons]
+
+
+async def the_row(shop: Shop) -> Any:  # noqa: ANN401 - a row
+    (row,) = await shop.rows(select(Estimate))
+    return row
+
+
+async def pdf_of(shop: Shop, message: Shown) -> pypdfium2.PdfDocument:
+    assert message.file
+    assert message.file["kind"] == "document"
+    assert message.file["mime"] == "application/pdf"
+    return pypdfium2.PdfDocument(await shop.playground.download(message.file["url"]))
+
+
+async def test_the_shortest_way_ends_in_a_sum_a_picture_and_a_pdf(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, shop_name="행복 도배") as shop:
+        customer = shop.customer(301)
+        first = await say(customer, SENTENCE)
+        assert first.text.startswith(wording.INTRO)
+        assert "✔ 벽지: 실크 · 건물: 아파트 · 평수: 34평 · 천장: 포함" in first.text
+        assert "브랜드" in first.text  # the first thing it does not know
+        await customer.press_text(wording.NOW)
+        total, picture, document = await customer.wait_for(3, after=first.id)
+        assert "도배 견적 245만~333만 원" in total.text
+        assert "합계 2,451,350~3,327,500원" in total.text
+        assert "단가 기준일 2026-09-01" in total.text
+        assert wording.VISIT in total.text
+        for package in ("합지 일반", "실크 일반", "실크 프리미엄"):
+            assert package in total.text
+        assert picture.file
+        assert picture.file["kind"] == "photo"
+        assert (await shop.playground.download(picture.file["url"])).startswith(b"\x89PNG")
+        assert labels(document) == ["✏️ 수정", "🔄 다시 계산", "📄 견적서", "📞 연락 받기"]
+        pdf = await pdf_of(shop, document)
+        written = pdf[0].get_textpage().get_text_range()
+        assert "2,451,350" in written
+        assert "3,327,500" in written
+        assert "행복 도배" in written
+        assert model.requests == []
+
+
+LONGEST = [
+    ("합지+실크", "합지 폭"),
+    ("장폭이요", "브랜드"),
+    ("일반", "건물"),
+    ("빌라요", "면적"),
+    ("스물네 평", "공급(분양)면적"),
+    ("전용(실평수)", "천장"),
+    ("거실 천장만요", "어디까지"),
+    ("전체", "기존 벽지"),
+    ("뜯어 주세요", "빈집"),
+    ("거주 중", "추가"),
+    ("곰팡이 있어요", "추가"),
+    ("다 골랐어요", "지역"),
+    ("서울 마포구 망원동이요", "언제"),
+    ("다음 달 15일쯤이요", "도배 견적"),
+]
+BUTTONS = {"합지+실크", "일반", "전용(실평수)", "전체", "거주 중", "다 골랐어요"}
+
+
+async def test_the_longest_way_takes_buttons_and_words_at_every_step(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(302)
+        message = await say(customer, "/estimate")
+        assert "어떤 벽지" in message.text
+        for answer, _ in LONGEST:
+            before = (await customer.messages())[-1].id
+            if answer in BUTTONS:
+                await customer.press_text(answer)
+            else:
+                before = (await customer.send(answer)).id
+            message = (await customer.wait_for(1, after=before))[0]
+        assert "도배 견적" in message.text
+        await shop.wait_until_idle()
+        row = await the_row(shop)
+        assert row.state == "done"
+        assert {k: v for k, v in row.form["slots"].items() if v is not None} == {
+            "wallpaper": "mixed",
+            "paper_width": "wide",
+            "brand": "standard",
+            "building": "house",
+            "area": 24.0,
+            "unit": "pyeong",
+            "area_basis": "exclusive",
+            "ceiling": "partial",
+            "rooms": 0,
+            "remove_old": True,
+            "occupied": True,
+            "extended": False,
+            "mould": True,
+            "putty": False,
+            "region": "서울 마포구 망원동",
+            "timing": "month",
+            "timing_words": "다음 달 15일쯤이요",
+        }
+        for item in ("철거", "짐 옮기기", "곰팡이 처리"):
+            assert item in message.text
+        lines = row.result["lines"]
+        for end in ("low", "high"):
+            assert sum(line[end] for line in lines) == row.result["total"][end]
+
+
+async def test_back_edit_and_cancel(database_url: str, model: ModelServer) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(303)
+        await say(customer, "/estimate")
+        await tap(customer, "실크")
+        building = await tap(customer, "일반")
+        assert "어떤 건물" in building.text
+        brand = await tap(customer, wording.BACK)
+        assert "어느 등급" in brand.text
+        assert "어떤 건물" in (await tap(customer, "프리미엄")).text
+
+        menu = await tap(customer, wording.EDIT_BUTTON)
+        assert labels(menu)[:2] == ["벽지: 실크", "브랜드: 프리미엄"]
+        assert "어떤 벽지" in (await tap(customer, "벽지: 실크")).text
+        width = await tap(customer, "합지")
+        assert "소폭과 장폭" in width.text  # now it matters
+
+        gone = await tap(customer, wording.CANCEL)
+        assert gone.text == wording.CANCELLED
+        await shop.wait_until_idle()
+        assert (await the_row(shop)).state == "cancelled"
+        assert "소폭과 장폭" in (await tap(customer, wording.GO_ON)).text
+        assert (await say(customer, "취소할게요")).text == wording.CANCELLED
+
+
+async def test_a_finished_estimate_is_changed_and_worked_out_again(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(304)
+        first = await say(customer, SENTENCE)
+        await customer.press_text(wording.NOW)
+        await customer.wait_for(3, after=first.id)
+        await tap(customer, wording.EDIT_BUTTON)
+        await tap(customer, "벽지: 실크")
+        changed = await tap(customer, "합지")
+        assert "도배 견적 163만~227만 원" in changed.text
+        assert labels(changed)[0] == wording.EDIT_BUTTON
+
+        listed = await say(customer, "/estimates")
+        (button,) = labels(listed)
+        assert "아파트 34평 합지 · 163만~227만 원" in button
+        opened = await tap(customer, button)
+        assert "도배 견적 163만~227만 원" in opened.text
+        before = opened.id
+        await customer.press_text(wording.QUOTE)
+        _, document = await customer.wait_for(2, after=before)
+        pdf = await pdf_of(shop, document)
+        assert "1,625,910" in pdf[0].get_textpage().get_text_range()
+
+
+async def test_a_question_in_the_middle_is_answered_and_the_form_goes_on(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
+        customer = shop.customer(305)
+        await say(customer, "/estimate")
+        answer, question = await ask(customer, "실크랑 합지 차이가 뭐예요?", answers=2)
+        assert "합지" in answer.text
+        assert "👍 좋아요" in labels(answer)
+        assert "어떤 벽지로" in question.text
+        assert "실크" in labels(question)
+        assert "어느 등급" in (await say(customer, "그럼 실크로 할게요")).text
+        await shop.wait_until_idle()
+        assert (await the_row(shop)).form["slots"]["wallpaper"] == "silk"
+
+
+async def test_nonsense_is_asked_again_and_then_a_human_is_offered(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(306)
+        for text in ("/estimate", "실크", "일반", "아파트"):
+            await say(customer, text)
+        nothing = await say(customer, "0평")
+        assert "1평에서 1,000평" in nothing.text
+        assert "24평" in nothing.text  # the example
+        assert wording.HUMAN not in labels(nothing)
+        huge = await say(customer, "10000평")
+        assert wording.HUMAN in labels(huge)
+        assert "34평" in labels(huge)
+        vague = await say(customer, "글쎄요")
+        assert wording.STILL_NOT_UNDERSTOOD in vague.text
+        consent = await tap(customer, wording.HUMAN)
+        assert consent.text == wording.CONSENT
+
+
+async def test_a_callback_is_asked_for_with_consent_and_the_shop_is_told_at_once(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, admins=[399]) as shop:
+        admin, customer = shop.customer(399), shop.customer(307)
+        await ask(admin, "/start")
+        first = await say(customer, SENTENCE)
+        await customer.press_text(wording.NOW)
+        await customer.wait_for(3, after=first.id)
+        assert (await tap(customer, wording.CALL)).text == wording.CONSENT
+        assert (await tap(customer, wording.AGREE)).text == wording.ASK_NAME
+        assert (await say(customer, "12345")).text.startswith(wording.NAME_UNCLEAR)
+        assert (await say(customer, "박서준입니다")).text == wording.ASK_PHONE
+        assert (await say(customer, "내일요")).text.startswith(wording.PHONE_UNCLEAR)
+        before = (await admin.messages())[-1].id
+        done = await say(customer, "010 2345 9876 이요")
+        assert "끝자리 9876" in done.text
+        told = await last(admin, before)
+        assert "박서준 · 010-2345-9876" in told.text
+        assert "34평" in told.text
+        assert "245만~333만 원" in told.text
+        await shop.wait_until_idle()
+        row = await the_row(shop)
+        assert f"?start=estimate_{row.id}" in told.text
+        assert row.consented_at <= row.called_at
+        # Name and number stand in one place only.
+        kept = [m.text for m in await shop.rows(select(Message))]
+        kept += [f"{a.text} {a.more}" for a in await shop.rows(select(Answer))]
+        assert not any(
+            "박서준" in text or "9876" in text.replace("끝자리 9876", "") for text in kept
+        )
+
+        assert "도배 견적 245만" in (await tap(admin, wording.OPEN)).text
+        opened = await say(admin, f"/start estimate_{row.id}")
+        assert "010-2345-9876" in opened.text
+        before = (await admin.messages())[-1].id
+        assert (await tap(customer, wording.WITHDRAW)).text == wording.CALL_WITHDRAWN
+        assert "취소" in (await last(admin, before)).text
+        await shop.wait_until_idle()
+        assert "9876" not in str((await the_row(shop)).form)
+
+
+async def test_an_admin_out_of_reach_keeps_no_customer_waiting(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, admins=[398, 397]) as shop:
+        admin, customer = shop.customer(397), shop.customer(308)
+        await ask(admin, "/start")  # 398 never wrote to the bot
+        await say(customer, SENTENCE)
+        first = (await customer.messages())[-1].id
+        await customer.press_text(wording.NOW)
+        await customer.wait_for(3, after=first)
+        await tap(customer, wording.CALL)
+        await tap(customer, wording.AGREE)
+        await say(customer, "김도배")
+        before = (await admin.messages())[-1].id
+        assert "가게에 전했어요" in (await say(customer, "02-123-4567")).text
+        assert "02-123-4567" in (await last(admin, before)).text
+
+
+async def test_what_was_begun_is_offered_again(database_url: str, model: ModelServer) -> None:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
+        customer = shop.customer(309)
+        for text in ("/estimate", "실크"):
+            await say(customer, text)
+        greeting, offer = await ask(customer, "/start", answers=2)
+        assert greeting.text.startswith("안녕하세요")
+        assert "벽지: 실크" in offer.text
+        assert "어느 등급" in (await tap(customer, wording.GO_ON)).text
+
+        # A week later a text is no answer, unless it can be nothing else.
+        await shop.wait_until_idle()
+        week = utc_now().replace(year=2026, month=1, day=1)
+        await shop.database.run(lambda c: c.execute(update(Estimate).values(updated_at=week)))
+        answer, again = await ask(customer, "도배 후 환기는 어떻게 하나요?", answers=2)
+        assert "맞바람" in answer.text
+        assert labels(again) == [wording.GO_ON, wording.START_NEW, wording.GIVE_UP]
+        # Set aside, it takes no texts and offers itself no more until it is asked for.
+        (plain,) = await ask(customer, "도배 후 환기는 어떻게 하나요?")
+        assert "맞바람" in plain.text
+        offer = await say(customer, "/estimate")
+        assert labels(offer) == [wording.GO_ON, wording.START_NEW, wording.GIVE_UP]
+        fresh = await tap(customer, wording.START_NEW)
+        assert "어떤 벽지" in fresh.text
+
+
+async def test_new_and_consult_put_the_form_aside(database_url: str, model: ModelServer) -> None:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
+        customer = shop.customer(310)
+        for text in ("/estimate", "실크", "/new"):
+            await say(customer, text)
+        (answer,) = await ask(customer, "도배 후 환기는 어떻게 하나요?")
+        assert "맞바람" in answer.text
+        await shop.wait_until_idle()
+        assert (await customer.messages())[-1].id == answer.id  # the form asks no more
+        assert (await the_row(shop)).state == "paused"
+        greeting, _ = await ask(customer, "/start", answers=2)
+        await tap(customer, wording.GO_ON)
+        await customer.press(greeting.id, "go:consult")
+        await customer.wait_for(lambda seen: seen[-1].text == texts.CONSULT)
+        (answer,) = await ask(customer, "도배 후 환기는 어떻게 하나요?")
+        assert "맞바람" in answer.text
+
+
+async def test_another_customers_estimate_is_out_of_reach(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, admins=[1]) as shop:
+        victim, forger = shop.customer(311), shop.customer(312)
+        await say(victim, "/estimate")
+        await say(victim, "실크")
+        await shop.wait_until_idle()
+        row = await the_row(shop)
+        own = await say(forger, "/start")
+        forged = shop.store.message(312, own.id)
+        assert forged
+        for action in ("open", "cancel", "set:wallpaper:paper", "quote", "new", "withdraw"):
+            data = f"est:{row.id}:{action}"
+            forged.body["reply_markup"] = {
+                "inline_keyboard": [[{"text": "x", "callback_data": data}]]
+            }
+            await forger.press(own.id, data)
+        await shop.wait_until_idle()
+        assert (await the_row(shop)).form == row.form
+        assert (await say(forger, f"/start estimate_{row.id}")).text == wording.HAS_ENDED
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["est:", "est:1", "est:1:", "est:999999:open", "est:x:open", f"est:{'9' * 30}:open"]
+    + [f"est:{{id}}:{a}" for a in ("set:wallpaper:gold", "set:x:y", "change:x", "skip:wallpaper:")],
+)
+async def test_broken_buttons_change_nothing(tmp_path: Path, model: ModelServer, data: str) -> None:
+    async with open_shop(f"sqlite:///{tmp_path / 'x.db'}", model) as shop:
+        customer = shop.customer(313)
+        question = await say(customer, "/estimate")
+        await shop.wait_until_idle()
+        row = await the_row(shop)
+        data = data.replace("{id}", str(row.id))
+        forged = shop.store.message(313, question.id)
+        assert forged
+        forged.body["reply_markup"] = {"inline_keyboard": [[{"text": "x", "callback_data": data}]]}
+        events = customer.events()
+        await anext(events)
+        await customer.press(question.id, data)
+        async for name, event in events:
+            if name == "callback_answer":
+                assert event["text"] == texts.EXPIRED_BUTTON
+                break
+        await events.aclose()
+        assert (await the_row(shop)).form == row.form
+
+
+async def test_hostile_words_stay_words(database_url: str, model: ModelServer) -> None:
+    evil = "<b>마포구</b> {0} %s 'OR 1=1"
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(314)
+        await say(customer, SENTENCE)
+        for text in ("일반", "공급", "전체", "덧방", "빈집", "없어요", evil):
+            await say(customer, text)
+        _, _, document = await ask(customer, "미정", answers=3)
+        pdf = await pdf_of(shop, document)
+        assert evil in pdf[0].get_textpage().get_text_range()
+        image = io.BytesIO()
+        pdf[0].render(scale=1).to_pil().save(image, "PNG")
+        assert len(image.getvalue()) > 10_000

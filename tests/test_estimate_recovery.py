@@ -1,0 +1,132 @@
+"""An estimate while processes die and take turns: the form is in the database, nowhere else."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.estimate import wording
+from bot.playground.client import Customer
+from bot.playground.client import Message as Shown
+from tests.modelserver import MODEL, ModelServer
+from tests.playground import TOKEN, Running, running
+from tests.processes import started
+
+# What is answered, how the next question begins, and whether it is a button.
+WAY = [
+    ("/estimate", "어떤 벽지"),
+    ("실크", "어느 등급"),
+    ("일반", "어떤 건물"),
+    ("아파트", "몇 평"),
+    ("서른네 평", "공급(분양)"),
+    ("공급", "천장도"),
+    ("포함", "어디까지"),
+    ("전체", "기존 벽지"),
+    ("덧방", "빈집"),
+    ("빈집", "모두 골라"),
+    ("없어요", "어느 지역"),
+    ("부산", "언제쯤"),
+    ("미정", "도배 견적"),
+]
+
+
+def final(messages: list[Shown], after: int) -> list[Shown]:
+    return [m for m in messages if m.from_bot and m.final and m.id > after]
+
+
+async def wait_for_question(customer: Customer, after: int, question: str) -> None:
+    """Wait for a question; the one before may come once more, if its process died too early."""
+    await customer.wait_for(
+        lambda seen: any(question in m.text for m in final(seen, after)), timeout=30
+    )
+
+
+@asynccontextmanager
+async def bot_process(
+    telegram: Running, model: ModelServer, database_url: str, folder: Path, **changes: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    async with started(
+        *("bot", *(["--webhook"] if "WEBHOOK_URL" in changes else [])),
+        cwd=folder,
+        TELEGRAM_TOKEN=TOKEN,
+        TELEGRAM_API_URL=telegram.url,
+        DATABASE_URL=database_url,
+        MODEL_URL=model.url,
+        MODEL_NAME=MODEL,
+        **changes,
+    ) as process:
+        yield process
+
+
+async def test_killed_at_every_step_the_estimate_goes_on(
+    database_url: str, model: ModelServer, tmp_path: Path
+) -> None:
+    """Each step's process is killed as soon as the answer shows; the next one finds the form."""
+    async with running() as telegram:
+        customer = telegram.playground.customer(331)
+        for answer, question in WAY:
+            async with bot_process(telegram, model, database_url, tmp_path) as bot:
+                sent = await customer.send(answer)
+                await wait_for_question(customer, sent.id, question)
+                bot.kill()
+                await bot.wait()
+        async with bot_process(telegram, model, database_url, tmp_path):
+            # The quote, wherever it was cut off: a picture and a PDF in the end.
+            await customer.wait_for(
+                lambda seen: (
+                    {"photo", "document"}
+                    <= {m.file["kind"] for m in final(seen, sent.id) if m.file}
+                )
+            )
+        (total, *_) = [m for m in final(await customer.messages(), sent.id) if question in m.text]
+        assert wording.VISIT in total.text
+        assert "249" not in total.text  # 부산 is cheaper than 서울
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_two_processes_take_alternate_answers(
+    database_url: str, model: ModelServer, tmp_path: Path
+) -> None:
+    """Telegram's webhook is moved to the other process after each answer."""
+    async with running() as telegram:
+        ports = [_free_port(), _free_port()]
+        urls = [f"http://127.0.0.1:{port}/telegram" for port in ports]
+        async with (
+            _replica(telegram, model, database_url, tmp_path, ports[0]),
+            _replica(telegram, model, database_url, tmp_path, ports[1]),
+        ):
+            customer = telegram.playground.customer(332)
+            for step, (answer, question) in enumerate(WAY):
+                await telegram.bot.set_webhook(urls[step % 2], secret_token="s" * 20)
+                sent = await customer.send(answer)
+                await wait_for_question(customer, sent.id, question)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def _replica(
+    telegram: Running, model: ModelServer, database_url: str, folder: Path, port: int
+) -> AsyncIterator[None]:
+    url = f"http://127.0.0.1:{port}/telegram"
+    async with bot_process(
+        telegram,
+        model,
+        database_url,
+        folder,
+        WEBHOOK_URL=url,
+        WEBHOOK_SECRET="s" * 20,
+        LISTEN=f"127.0.0.1:{port}",
+    ):
+        async with asyncio.timeout(30):
+            while (await telegram.bot.get_webhook_info()).url != url:
+                await asyncio.sleep(0.1)
+        yield
