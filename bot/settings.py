@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     model_queue: int = Field(default=100, ge=0, description="모델을 기다릴 수 있는 질문의 수")
     messages_a_minute: int = Field(
-        default=20, ge=0, description="손님 한 분이 1분에 보낼 수 있는 메시지 수; 0이면 제한 없음"
+        default=40, ge=0, description="손님 한 분이 1분에 보낼 수 있는 메시지 수; 0이면 제한 없음"
     )
     tokens_a_day: int = Field(
         default=100_000,

@@ -77,7 +77,7 @@ def _body(data: RequestData | None) -> aiohttp.Payload | aiohttp.FormData | None
         return None
     if not data.contains_files:
         return aiohttp.BytesPayload(data.json_payload, content_type="application/json")
-    form = aiohttp.FormData(data.json_parameters)
+    form = aiohttp.FormData(data.json_parameters, quote_fields=False)  # Korean file names
     for name, (filename, content, mime) in data.multipart_data.items():
         form.add_field(name, content, filename=filename, content_type=mime)
     return form

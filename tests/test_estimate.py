@@ -48,6 +48,7 @@ async def pdf_of(shop: Shop, message: Shown) -> pypdfium2.PdfDocument:
     assert message.file
     assert message.file["kind"] == "document"
     assert message.file["mime"] == "application/pdf"
+    assert message.file["name"].startswith("도배견적_")
     return pypdfium2.PdfDocument(await shop.playground.download(message.file["url"]))
 
 

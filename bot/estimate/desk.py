@@ -24,6 +24,7 @@ from db.queries import KOREA, Turn
 DATA = "est:"  # what buttons of estimates carry: est:<id>:<action>[:…]
 LINK = "estimate_"  # …/start estimate_<id>
 
+_STAYING = {"toggle", "edit", "call"}  # their buttons are good for more than one press
 _GAP = timedelta(hours=1)  # later, a text need not be meant for the form
 
 
@@ -129,8 +130,12 @@ class Desk(Artist):
                 begun = self._begin(turn)
                 return replace(begun, write=_both(dropped, begun.write))
             case [name, *rest] if own:
-                step = form.press(_form(saved), name, rest)
-                return self._reply(turn, saved, step) if step else None
+                current = _form(saved)
+                step = form.press(current, name, rest)
+                if step is None:
+                    return None
+                stays = name in _STAYING or (name == "now" and current.once)
+                return replace(self._reply(turn, saved, step), is_done=not stays)
         return None
 
     # What is answered
@@ -187,7 +192,7 @@ class Desk(Artist):
         if step.event == Event.CONSULT:
             more = [{"text": text, "keyboard": keyboard}]
             return Reply(more=more, write=write, consult=True)
-        return Reply(text, keyboard, more, write, is_done=step.text is not None)
+        return Reply(text, keyboard, more, write)
 
     def _result(self, turn: Turn, saved: Saved) -> Reply:
         """Return the sum; the first time with the quote."""
@@ -201,7 +206,6 @@ class Desk(Artist):
             [] if is_first else keyboard,
             more,
             lambda c: estimates.save(c, saved),
-            is_done=True,
         )
 
     def _show(self, saved: Saved, *, own: bool) -> Reply:

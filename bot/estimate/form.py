@@ -399,7 +399,7 @@ def _question_buttons(form: Form, question: Question) -> Buttons:
     rows: list[list[tuple[str, str]]] = []
     if question.is_multiple:
         marked = [
-            (f"toggle:{question.name}:{c.name}", f"✅ {c.label}" if _has(form, c.name) else c.label)
+            (f"toggle:{question.name}:{c.name}", f"✓ {c.label}" if _has(form, c.name) else c.label)
             for c in question.choices
         ]
         rows = [marked, [(f"enough:{question.name}", wording.DONE)]]

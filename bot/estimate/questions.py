@@ -311,6 +311,11 @@ QUESTIONS = (
         read=_read_timing,
     ),
 )
+# What follows a word that is the whole answer.
+_POLITE = (
+    r"(?:걸로|거로|으?로|만|이|에|은|는|하고|할게|할래|할|해주세|해줘|해|부탁\w*|입니다|에요|예요|요"
+    r"|좀|싶어)*"
+)
 BY_NAME = {question.name: question for question in QUESTIONS}
 
 
@@ -329,7 +334,8 @@ def read_choice(question: Question, text: str) -> Values | None:
         number = int(parse_number({"첫": "한"}.get(place[2], place[2]) or place[1]) or 0)
         return question.choices[number - 1].values if number <= len(question.choices) else None
     for choice in question.choices:
-        if compact == choice.label.replace(" ", "") or re.search(choice.also, compact):
+        label = re.escape(choice.label.replace(" ", ""))
+        if re.fullmatch(rf"{label}{_POLITE}", compact) or re.search(choice.also, compact):
             return choice.values
     return None
 

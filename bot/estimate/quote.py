@@ -117,7 +117,7 @@ def draw_card(estimate: Estimate, head: Letterhead) -> bytes:
     pdf.ln(2)
     _text(pdf, f"부가세 포함 · 단가 기준일 {estimate.rates_date.isoformat()}", 8.5, _GREY)
     _text(pdf, wording.VISIT, 8.5, _GREY)
-    return _render(bytes(pdf.output()))
+    return _render(bytes(pdf.output()), pdf.get_y() + pdf.l_margin)
 
 
 def _shortened(estimate: Estimate) -> list[tuple[str, Range]]:
@@ -232,7 +232,8 @@ def _table(
                 cells.cell(text, style=style)
 
 
-def _render(pdf: bytes) -> bytes:
+def _render(pdf: bytes, height: float) -> bytes:
+    """Return the first page down to a height in mm as a PNG."""
     with _LOCK:
         document = pypdfium2.PdfDocument(pdf)
         try:
@@ -240,5 +241,6 @@ def _render(pdf: bytes) -> bytes:
         finally:
             document.close()
     buffer = BytesIO()
+    image = image.crop((0, 0, image.width, round(image.width * height / _CARD_MM[0])))
     image.save(buffer, "PNG", optimize=False)
     return buffer.getvalue()
