@@ -17,6 +17,7 @@ from bot.consult import Consultant, Limits
 from bot.errors import OperatorError
 from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
+from bot.estimate.drawing import DrawingProcess
 from bot.gate import Gate
 from bot.outbound import Outbound
 from bot.pacing import Pacing
@@ -159,6 +160,7 @@ async def running_bot(
         raise OperatorError(str(error)) from error
     bot = build_bot(settings)
     pacing = Pacing(settings.telegram_calls_a_second)
+    drawing = DrawingProcess()
     try:
         await _log_in(bot)
         shop = Shop(
@@ -168,7 +170,7 @@ async def running_bot(
             phone=settings.shop_phone,
             bot_name=bot.username,
         )
-        desk = Desk(database, shop, bot.id)
+        desk = Desk(database, shop, drawing, bot.id)
         turns = Turns(database, Outbound(bot, pacing), consultant, desk, bot.id)
         worker = Worker(
             database,
@@ -192,6 +194,7 @@ async def running_bot(
             await worker.stop(settings.shutdown_s)
             log.info("bot_stopped")
     finally:
+        await drawing.close()
         await bot.shutdown()
 
 

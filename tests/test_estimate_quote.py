@@ -1,15 +1,18 @@
 """The quote: what its PDF says, and that its pages and its card show it."""
 
+import asyncio
 import io
+import sys
 from pathlib import Path
 
+import psutil
 import pypdfium2
 import pytest
 from PIL import Image
 
 from bot.estimate import pricing, quote, rates, wording
+from bot.estimate.drawing import DrawingProcess, Letterhead
 from bot.estimate.pricing import Estimate
-from bot.estimate.quote import Letterhead
 from bot.estimate.slots import Slots
 
 HEAD = Letterhead("2026-11-25", "20261125-57", "행복 도배", "02-123-4567")
@@ -78,3 +81,33 @@ def test_characters_without_a_glyph_break_nothing(
     assert quote.draw_pdf(estimate(slots), HEAD).startswith(b"%PDF")
     assert quote.draw_card(estimate(slots), HEAD).startswith(b"\x89PNG")
     assert place[0] not in caplog.text  # a customer's words stay out of the log
+
+
+async def test_quotes_are_drawn_in_a_process_that_may_die() -> None:
+    drawing = DrawingProcess()
+    try:
+        assert (await drawing.draw("pdf", estimate(FULL), HEAD)).startswith(b"%PDF")
+        (child,) = children()
+        child.kill()
+        assert (await drawing.draw("png", estimate(FULL), HEAD)).startswith(b"\x89PNG")
+        (again,) = children()
+        assert again.pid != child.pid
+    finally:
+        await drawing.close()
+    assert children() == []
+
+
+async def test_the_drawing_process_ends_with_the_bot() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot.estimate.drawing", stdin=asyncio.subprocess.PIPE
+    )
+    assert process.stdin
+    process.stdin.close()  # as when whoever held it is killed
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
+
+
+def children() -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process().children() if "bot.estimate.drawing" in child.cmdline()
+    ]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bot.errors import BadInputError, OperatorError
 from bot.estimate import pricing, rates, wording
+from bot.estimate.drawing import Letterhead
 from bot.estimate.pricing import Estimate
 from bot.estimate.questions import BY_NAME
 from bot.estimate.reading import read_slots
@@ -128,7 +129,7 @@ def estimate(
 def _draw(result: Estimate, pdf: Path | None, png: Path | None) -> None:
     from bot.estimate import quote  # slow to import
 
-    head = quote.Letterhead(day=date.today().isoformat())
+    head = Letterhead(day=date.today().isoformat())
     for path, draw in ((pdf, quote.draw_pdf), (png, quote.draw_card)):
         if path:
             path.write_bytes(draw(result, head))

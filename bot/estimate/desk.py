@@ -1,6 +1,5 @@
 """The estimate's place in a turn: rows read, forms stepped, sums worked out, answers made up."""
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from bot.delivery import Artist, File
-from bot.estimate import form, intents, pricing, quote, wording
+from bot.estimate import form, intents, pricing, wording
+from bot.estimate.drawing import DrawingProcess, Letterhead
 from bot.estimate.form import Buttons, Event, Form, State, Step
 from bot.estimate.pricing import Estimate
 from bot.estimate.rates import Rates
@@ -57,8 +57,11 @@ class Shop:
 class Desk(Artist):
     """Takes what customers do about their estimates; holds nothing that a restart would lose."""
 
-    def __init__(self, database: Database, shop: Shop, bot_id: int) -> None:
+    def __init__(
+        self, database: Database, shop: Shop, drawing: DrawingProcess, bot_id: int
+    ) -> None:
         self._database = database
+        self._drawing = drawing
         self._shop = shop
         self._bot_id = bot_id
 
@@ -232,14 +235,13 @@ class Desk(Artist):
         if saved is None or saved.result is None:
             return None
         estimate = Estimate.model_validate(saved.result)
-        head = quote.Letterhead(
+        head = Letterhead(
             number=_number(saved),
             day=saved.updated_at.astimezone(KOREA).date().isoformat(),
             shop=self._shop.name,
             phone=self._shop.phone,
         )
-        draw = quote.draw_card if item["file"] == "png" else quote.draw_pdf
-        content = await asyncio.to_thread(draw, estimate, head)
+        content = await self._drawing.draw(item["file"], estimate, head)
         caption = wording.CAPTION.format(total=wording.total(estimate.total))
         return File(f"도배견적_{head.number}.{item['file']}", content, caption)
 

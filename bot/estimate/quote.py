@@ -5,9 +5,7 @@ Both are drawn by fpdf2 with an embedded Korean font; the card is a small page, 
 
 import importlib.metadata
 import logging
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +16,7 @@ from fpdf.enums import TableBordersLayout, XPos, YPos
 from fpdf.fonts import FontFace
 
 from bot.estimate import wording
+from bot.estimate.drawing import Letterhead
 from bot.estimate.pricing import Estimate, Package, Range
 
 _FONT, _BOLD = "NanumGothic.ttf", "NanumGothicBold.ttf"
@@ -25,21 +24,10 @@ _INK, _GREY, _LINE = (33, 37, 41), (110, 117, 125), (214, 219, 224)
 _ACCENT, _PALE = (176, 88, 42), (250, 243, 238)
 _CARD_MM = (120.0, 150.0)
 _CARD_SCALE = 2.6  # pixels a point: about 880 pixels wide, which phones show sharp
-_LOCK = threading.Lock()  # pdfium is not safe in several threads
 
 # fpdf2 names in its log the characters that a font lacks, and they are a customer's.
 logging.getLogger("fpdf").setLevel(logging.ERROR)
 logging.getLogger("fontTools").setLevel(logging.ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class Letterhead:
-    """What a quote says beside the estimate; all but the day may be empty."""
-
-    day: str
-    number: str = ""
-    shop: str = ""
-    phone: str = ""
 
 
 def draw_pdf(estimate: Estimate, head: Letterhead) -> bytes:
@@ -234,12 +222,9 @@ def _table(
 
 def _render(pdf: bytes, height: float) -> bytes:
     """Return the first page down to a height in mm as a PNG."""
-    with _LOCK:
-        document = pypdfium2.PdfDocument(pdf)
-        try:
-            image = document[0].render(scale=_CARD_SCALE).to_pil()
-        finally:
-            document.close()
+    document = pypdfium2.PdfDocument(pdf)
+    image = document[0].render(scale=_CARD_SCALE).to_pil()
+    document.close()
     buffer = BytesIO()
     image = image.crop((0, 0, image.width, round(image.width * height / _CARD_MM[0])))
     image.save(buffer, "PNG", optimize=False)
