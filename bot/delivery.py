@@ -10,7 +10,7 @@ An answer is a text and `more`, a list of what is sent besides:
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -38,16 +38,14 @@ class File:
     caption: str = ""
 
 
-class Artist:
-    """Draws what `more` only names."""
+class Artist(Protocol):
+    """Makes what `more` only names."""
 
     async def draw(self, item: dict[str, Any]) -> File | None:
         """Return the file; None where what it shows is gone."""
-        raise NotImplementedError
 
     async def word(self, item: dict[str, Any]) -> str | None:
         """Return the text of a message to an admin; None where its matter is gone."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)

@@ -1,10 +1,7 @@
 """One turn: a stored message in, its one answer out; stopping an answer on its way."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 
 import structlog
 from sqlalchemy import Connection
@@ -13,13 +10,14 @@ from structlog.contextvars import bound_contextvars
 from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from bot import metrics, texts
-from bot.consult import Consultant, Consultation, Stop
+from bot.consult import Consultant, Consultation
 from bot.delivery import Delivery, Run
 from bot.estimate import desk
 from bot.estimate import wording as estimate_wording
 from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
-from bot.outbound import RATING_DATA, AnswerStream, Keyboard, Outbound
+from bot.outbound import RATING_DATA, Keyboard, Outbound
+from bot.writing import Writer
 from db import estimates, queries
 from db.claims import ClaimLostError
 from db.database import Database, Work, is_passing
@@ -65,7 +63,7 @@ class Turns:
         self._desk = desk
         self._delivery = Delivery(database, outbound, desk, bot_id)
         self._bot_id = bot_id
-        self._writing: dict[int, _Writing] = {}  # by chat
+        self._writer = Writer(outbound, self._delivery, consultant)
 
     async def run(self, turn: Turn, worker_id: str) -> Work[None]:
         """Run one turn: an answer, or an apology, never silence.
@@ -78,7 +76,7 @@ class Turns:
         if turn.blocked:
             return _note_nothing
         if turn.kind == Kind.TEXT:  # before anything is awaited: a stop may follow at once
-            self._writing[turn.chat_id] = _Writing(turn.message_id)
+            self._writer.begin(turn)
         with bound_contextvars(turn=turn.message_id):
             try:
                 ending = await self._dispatch(Run(turn, worker_id))
@@ -101,15 +99,13 @@ class Turns:
                 return await self._apologize(turn, type(error).__name__)
             finally:
                 if turn.kind == Kind.TEXT:
-                    del self._writing[turn.chat_id]
+                    self._writer.end(turn)
         metrics.ANSWER.observe((utc_now() - turn.received_at).total_seconds())
         return ending
 
     def abandon(self) -> None:
         """Cut off every answer that is being written; what is being sent goes on."""
-        for writing in self._writing.values():
-            if writing.task:
-                writing.task.cancel()
+        self._writer.abandon()
 
     async def _dispatch(self, run: Run) -> Work[None]:
         match run.turn.kind:
@@ -166,20 +162,11 @@ class Turns:
         return await self._delivery.send(run)
 
     async def _stop(self, run: Run) -> Work[None]:
-        """Stop what is being written; a button only stops the answer it stands under."""
+        """Stop what is being written."""
         turn = run.turn
-        writing = self._writing.get(turn.chat_id)
-        if writing and writing.message_id > turn.message_id:
-            writing = None  # the stop came late, and was meant for an answer before this one
-        if turn.text == "stop" and turn.callback_id is None:
-            if writing is None:
-                return await self._say(run, texts.NOTHING_TO_STOP)
-            writing.cancel()
-        elif writing and (
-            turn.text == f"draft:{writing.message_id}"
-            or (turn.callback_id and turn.telegram_message_id == writing.shown_id)
-        ):
-            writing.cancel()
+        is_command = turn.text == "stop" and turn.callback_id is None
+        if not self._writer.stop(turn, anything=is_command) and is_command:
+            return await self._say(run, texts.NOTHING_TO_STOP)
         if turn.callback_id:
             await self._acknowledge(run)
         return _note_nothing
@@ -286,50 +273,15 @@ class Turns:
         def look(connection: Connection) -> tuple[list[queries.Exchange], estimates.Saved | None]:
             return (
                 queries.history(connection, turn.conversation_id, turn.message_id, _PAST_EXCHANGES),
-                estimates.open_estimate(connection, self._bot_id, turn.chat_id, turn.customer_id),
+                estimates.latest(connection, self._bot_id, turn.chat_id, turn.customer_id),
             )
 
         past, saved = await self._database.insist(look)
         reply = self._desk.hear(turn, saved)
         if reply and not reply.consult:
             return await self._reply(run, reply)
-        await self._keep_consultation(run, await self._write(run, past), reply or Reply())
+        await self._keep_consultation(run, await self._writer.write(run, past), reply or Reply())
         return await self._delivery.send(run)
-
-    async def _write(self, run: Run, past: list[queries.Exchange]) -> Consultation:
-        """Work out the answer while it is shown growing."""
-        turn, answer = run.turn, run.answer
-        writing = self._writing[turn.chat_id]
-        writing.shown_id = answer.sent_ids[0] if answer.sent_ids else None
-
-        async def note_message(message_id: int) -> None:
-            writing.shown_id = message_id
-            await self._delivery.note_sent(run, [message_id])
-
-        stream = self._outbound.stream(
-            turn.chat_id,
-            None if turn.drafts_refused else turn.message_id,
-            writing.shown_id,
-            note_message,
-        )
-        try:
-            async with stream:
-                steps = self._consultant.answer(
-                    turn.text, past, writing.stop, tokens_today=turn.tokens_today
-                )
-                writing.task = asyncio.create_task(_follow(steps, stream))
-                if writing.stop.called:
-                    writing.task.cancel()
-                try:
-                    return await writing.task
-                except asyncio.CancelledError:
-                    current = asyncio.current_task()
-                    if not writing.stop.called or (current and current.cancelling()):
-                        raise  # the process is going down; whoever comes next takes the turn up
-                    # Stopped before its first step.
-                    return Consultation(texts.STOPPED, Way.FIXED, stopped=True)
-        finally:
-            run.drafts_refused = stream.drafts_refused
 
     async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply) -> None:
         """Keep an answer, with what the estimate says after it."""
@@ -363,32 +315,6 @@ def _note_nothing(_: Connection) -> None:
 
 def _is_id(text: str) -> bool:
     return re.fullmatch("[0-9]{1,15}", text) is not None
-
-
-@dataclass(slots=True)
-class _Writing:
-    """The answer that is being written in a chat."""
-
-    message_id: int
-    stop: Stop = field(default_factory=Stop)
-    task: asyncio.Task[Consultation] | None = None
-    shown_id: int | None = None  # the growing message, where it is one
-
-    def cancel(self) -> None:
-        """End the writing; what stands so far becomes the answer."""
-        self.stop.called = True
-        if self.task:
-            self.task.cancel()
-
-
-async def _follow(steps: AsyncGenerator[str | Consultation], stream: AnswerStream) -> Consultation:
-    """Let `stream` grow with the steps and return the consultation they end with."""
-    async with aclosing(steps):
-        async for step in steps:
-            if isinstance(step, Consultation):
-                return step
-            stream.grow(step)
-    raise AssertionError
 
 
 def _answer_keyboard(message_id: int, verdict: str | None = None) -> Keyboard:

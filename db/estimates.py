@@ -45,6 +45,7 @@ _OF_CUSTOMER = (
     )
     .order_by(Estimate.updated_at.desc(), Estimate.id.desc())
 )
+_LATEST = _OF_CUSTOMER.where(Estimate.state != "cancelled").limit(1)
 _OPEN = _OF_CUSTOMER.where(Estimate.state.in_(("asking", "paused"))).limit(1)
 _FINISHED = _OF_CUSTOMER.where(Estimate.result.is_not(None), Estimate.state != "cancelled").limit(
     _SHOWN
@@ -71,6 +72,11 @@ def _upsert(dialect: str) -> Insert:
         index_elements=[Estimate.id],
         set_={name: getattr(statement.excluded, name) for name in changing},
     )
+
+
+def latest(connection: Connection, bot_id: int, chat_id: int, customer_id: int) -> Saved | None:
+    """Return the estimate that a customer last did something about, unless it was given up."""
+    return _one(connection, _LATEST, {"bot": bot_id, "chat": chat_id, "customer": customer_id})
 
 
 def open_estimate(

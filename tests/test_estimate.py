@@ -179,7 +179,9 @@ async def test_a_finished_estimate_is_changed_and_worked_out_again(
         await customer.wait_for(3, after=first.id)
         await tap(customer, wording.EDIT_BUTTON)
         await tap(customer, "벽지: 실크")
-        changed = await tap(customer, "합지")
+        assert "도배 견적 163만~227만 원" in (await tap(customer, "합지")).text
+        assert "도배 견적 177만~227만 원" in (await say(customer, "24평 실크면 얼마예요?")).text
+        changed = await say(customer, "다시 34평 합지로요")
         assert "도배 견적 163만~227만 원" in changed.text
         assert labels(changed)[0] == wording.EDIT_BUTTON
 
@@ -356,6 +358,23 @@ async def test_another_customers_estimate_is_out_of_reach(
         await shop.wait_until_idle()
         assert (await the_row(shop)).form == row.form
         assert (await say(forger, f"/start estimate_{row.id}")).text == wording.HAS_ENDED
+
+
+async def test_in_a_group_each_has_an_estimate_of_their_own(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
+        first = shop.playground.customer(-315, user=41)
+        second = shop.playground.customer(-315, user=42)
+        question = await say(first, "/estimate")
+        assert "맞바람" in (await say(second, "도배 후 환기는 어떻게 하나요?")).text
+        await second.press_text("실크")  # not theirs to answer
+        assert "어느 등급" in (await say(first, "합지 말고 실크요")).text
+        assert "어떤 벽지" in (await say(second, "/estimate")).text
+        await shop.wait_until_idle()
+        rows = await shop.rows(select(Estimate).order_by(Estimate.id))
+        assert [row.form["slots"]["wallpaper"] for row in rows] == ["silk", None]
+        assert question.buttons
 
 
 @pytest.mark.parametrize(

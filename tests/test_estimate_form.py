@@ -251,3 +251,21 @@ def test_the_offer_names_what_was_answered() -> None:
     step = form.offer(after("실크", "일반").form)
     assert "벽지: 실크" in (step.text or "")
     assert wording.GO_ON in str(step.buttons)
+
+
+def test_asking_for_contact_has_a_way_back_and_out_too() -> None:
+    done = form.press(after("34평 실크").form, "now", [])
+    assert done
+    consent = form.call(done.form)
+    name = form.agree(consent.form)
+    phone = form.write(name.form, "박서준")
+    assert phone.form.asking == "phone"
+    for step in (consent, name, phone):
+        assert data(step)[-3:] == ["back", "edit", "cancel"]
+    assert form.back(phone.form).form.asking == "name"
+    assert form.back(name.form).form.asking == "consent"
+    for step in (form.write(name.form, "취소"), form.cancel(phone.form), form.back(consent.form)):
+        assert step.text == wording.CALL_REFUSED
+        assert (step.form.state, step.form.name) == (State.DONE, None)
+    menu = form.edit(phone.form)
+    assert form.again(menu.form).form.asking == "phone"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.estimate.areas import find_area
-from bot.estimate.intents import is_knowledge_question, wants_estimate
+from bot.estimate.intents import changes_estimate, is_knowledge_question, wants_estimate
 from bot.estimate.places import province
 from bot.estimate.reading import read_slots
 from bot.estimate.spelling import correct
@@ -151,6 +151,20 @@ def test_texts_that_want_an_estimate(text: str) -> None:
 )
 def test_texts_that_want_none(text: str) -> None:
     assert not wants_estimate(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["합지면요?", "40평이면요?", "천장 빼면 얼마예요", "프리미엄으로 바꿔주세요"]
+)
+def test_texts_that_change_the_sum(text: str) -> None:
+    assert changes_estimate(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["24평 빌라 합지로 얼마예요?", "합지가 왜 싸요?", "고마워요", "곰팡이가 생겼어요"]
+)
+def test_texts_that_do_not_change_the_sum(text: str) -> None:
+    assert not changes_estimate(text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from bot.delivery import Artist, File
+from bot.delivery import File
 from bot.estimate import form, intents, pricing, wording
 from bot.estimate.drawing import DrawingProcess, Letterhead
 from bot.estimate.form import Buttons, Event, Form, State, Step
@@ -54,7 +54,7 @@ class Shop:
     bot_name: str = ""
 
 
-class Desk(Artist):
+class Desk:
     """Takes what customers do about their estimates; holds nothing that a restart would lose."""
 
     def __init__(
@@ -68,20 +68,22 @@ class Desk(Artist):
     # What came
 
     def hear(self, turn: Turn, saved: Saved | None) -> Reply | None:
-        """Take a text; `saved` is the customer's open estimate. None: a text like any other."""
-        if saved is None or saved.state != State.ASKING:
-            if not intents.wants_estimate(turn.text):
-                return None
-            if saved and not read_slots(turn.text).said():
-                return self._offer(saved)
-            return self._begin(turn)
-        current = _form(saved)
-        if utc_now() - saved.updated_at > _GAP and not form.is_answer(current, turn.text):
-            if intents.wants_estimate(turn.text):
-                return self._offer(saved)
+        """Take a text; `saved` is the customer's latest estimate. None: a text like any other."""
+        if saved is None:
+            return self._begin(turn) if intents.wants_estimate(turn.text) else None
+        current, is_fresh = _form(saved), utc_now() - saved.updated_at < _GAP
+        match current.state:
+            case State.ASKING if is_fresh or form.is_answer(current, turn.text):
+                return self._reply(turn, saved, form.write(current, turn.text))
+            case State.DONE if is_fresh and current.once and intents.changes_estimate(turn.text):
+                return self._reply(turn, saved, form.change(current, turn.text))
+        if intents.wants_estimate(turn.text):
+            is_new = current.state == State.DONE or read_slots(turn.text).said()
+            return self._begin(turn) if is_new else self._offer(saved)
+        if current.state == State.ASKING:
             aside = form.offer(current.but(state=State.PAUSED))
             return self._reply(turn, saved, replace(aside, event=Event.CONSULT))
-        return self._reply(turn, saved, form.write(current, turn.text))
+        return None
 
     async def start(self, turn: Turn) -> Reply:
         """Begin an estimate, or offer to go on with one that was begun."""

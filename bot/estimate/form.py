@@ -28,6 +28,7 @@ Buttons = list[list[dict[str, str]]]  # `data` without the estimate it belongs t
 
 _MISSES_BEFORE_HELP = 2
 _MAX_NAME = 30
+_WAYS = [("back", wording.BACK), ("edit", wording.EDIT_BUTTON), ("cancel", wording.CANCEL)]
 _CONTACT_STEPS = ("consent", "name", "phone")
 
 
@@ -98,7 +99,8 @@ def begin(text: str = "") -> Step:
 
 def again(form: Form) -> Step:
     """Ask what was being asked; the way back from being set aside or given up."""
-    return _ask_next(form.but(state=State.ASKING, misses=0), "")
+    going_on = form.but(state=State.ASKING, misses=0)
+    return _say_contact(going_on, "") if form.asking in _CONTACT_STEPS else _ask_next(going_on, "")
 
 
 def offer(form: Form) -> Step:
@@ -113,9 +115,6 @@ def offer(form: Form) -> Step:
 
 def write(form: Form, text: str) -> Step:
     """Take a text that came while the form asks."""
-    if form.asking in _CONTACT_STEPS:
-        return _write_contact(form, text)
-    question = _asked(form)
     command = re.sub(r"[\s.!~]", "", text)
     if re.fullmatch(r"취소(할게요|해주세요|요|해요)?|그만(할게요|둘래요|요)?", command):
         return cancel(form)
@@ -123,6 +122,9 @@ def write(form: Form, text: str) -> Step:
         return back(form)
     if re.fullmatch(r"수정(할게요|해주세요|요|이요)?", command):
         return edit(form)
+    if form.asking in _CONTACT_STEPS:
+        return _write_contact(form, text)
+    question = _asked(form)
     if is_knowledge_question(text):
         return _consult(form)
     try:
@@ -151,6 +153,11 @@ def is_answer(form: Form, text: str) -> bool:
     except AreaError:
         return True
     return direct is not None or not set(read_slots(text).said()).isdisjoint(question.slots)
+
+
+def change(form: Form, text: str) -> Step:
+    """Change a form that has its sum by what a text says."""
+    return _finish(form.but(slots=_settled(form.slots.filled(read_slots(text)))))
 
 
 def _preferred(question: Question, direct: Values | None, said: Values) -> Values:
@@ -237,6 +244,11 @@ def _chosen(question: Question, slots: Slots) -> Values:
 
 def back(form: Form) -> Step:
     """Ask the question before this one."""
+    if form.asking == "consent":
+        return refuse(form)
+    if form.asking in _CONTACT_STEPS:
+        before = _CONTACT_STEPS[_CONTACT_STEPS.index(form.asking) - 1]
+        return _say_contact(form.but(asking=before, name=None, misses=0), "")
     if not form.trail:
         return _ask_next(form, "") if form.asking is None else _ask(form, "")
     *trail, before = form.trail
@@ -256,10 +268,11 @@ def edit(form: Form) -> Step:
 
 
 def cancel(form: Form) -> Step:
-    """Give the form up; a form that has its sum goes back to that."""
+    """Give the form up; one that has its sum goes back to that, one that asks for contact on."""
+    if form.asking in _CONTACT_STEPS:
+        return refuse(form)
     if form.once:
-        done = form.but(state=State.DONE, asking=None, name=None, phone=form.phone, misses=0)
-        return Step(done.but(name=form.name if form.phone else None), None, [], Event.RESULT)
+        return _finish(form)
     given_up = form.but(state=State.CANCELLED, name=None, phone=None)
     return Step(given_up, wording.CANCELLED, _buttons([[("resume", wording.GO_ON)]]))
 
@@ -276,6 +289,9 @@ def skip(form: Form, name: str) -> Step:
 
 def call(form: Form) -> Step:
     """Begin to ask for contact: first for consent."""
+    if form.phone:
+        said = wording.CALL_REQUESTED.format(end=form.phone[-4:])
+        return Step(form, said, result_buttons(form))
     return _say_contact(_leave(form).but(asking="consent", state=State.ASKING, misses=0), "")
 
 
@@ -313,11 +329,16 @@ def _take(form: Form, question: Question, values: Values) -> Step:
     """Fill slots and go on; what was skipped is asked no more, what was said is said back."""
     if question.name == "timing":  # words and choice stand for each other
         values = {"timing": None, "timing_words": None, **values}
-    slots = form.slots.model_copy(update=values)
-    if not BY_NAME["paper_width"].when(slots):
-        slots = slots.model_copy(update={"paper_width": None})
+    slots = _settled(form.slots.model_copy(update=values))
     filled = _leave(form).but(slots=slots, state=State.ASKING)
     return _go_on(filled, _taken(form, filled))
+
+
+def _settled(slots: Slots) -> Slots:
+    """Return the slots without what the others make meaningless."""
+    if BY_NAME["paper_width"].when(slots):
+        return slots
+    return slots.model_copy(update={"paper_width": None})
 
 
 def _leave(form: Form) -> Form:
@@ -354,7 +375,8 @@ def _finish(form: Form) -> Step:
     if form.slots.wallpaper is None or form.slots.area is None:
         missing = "wallpaper" if form.slots.wallpaper is None else "area"
         return _ask(form.but(asking=missing, misses=0), "")
-    done = form.but(state=State.DONE, asking=None, once=True, misses=0)
+    name = form.name if form.phone else None  # a name alone was given for a call that is not to be
+    done = form.but(state=State.DONE, asking=None, once=True, misses=0, name=name)
     return Step(done, None, result_buttons(done), Event.RESULT)
 
 
@@ -383,13 +405,12 @@ def _miss(form: Form, words: str) -> Step:
 def _say_contact(form: Form, said: str, event: Event | None = None) -> Step:
     match form.asking:
         case "consent":
-            ask, rows = wording.CONSENT, [[("agree", wording.AGREE), ("refuse", wording.REFUSE)]]
+            ask, own = wording.CONSENT, [("agree", wording.AGREE), ("refuse", wording.REFUSE)]
         case "name":
-            ask, rows = wording.ASK_NAME, [[("refuse", wording.REFUSE)]]
+            ask, own = wording.ASK_NAME, []
         case _:
-            ask = wording.ASK_PHONE
-            rows = [[("refuse", wording.REFUSE)]]
-    return Step(form, f"{said}\n\n{ask}".strip(), _buttons(rows), event)
+            ask, own = wording.ASK_PHONE, []
+    return Step(form, f"{said}\n\n{ask}".strip(), _buttons([own, _WAYS]), event)
 
 
 # Buttons under a message
@@ -413,8 +434,7 @@ def _question_buttons(form: Form, question: Question) -> Buttons:
         rows.append([("call", wording.HUMAN)])
     if form.slots.wallpaper and form.slots.area and not form.once:
         rows.append([("now", wording.NOW)])
-    ways = [("back", wording.BACK)] if form.trail else []
-    return _buttons([*rows, [*ways, ("edit", wording.EDIT_BUTTON), ("cancel", wording.CANCEL)]])
+    return _buttons([*rows, _WAYS if form.trail else _WAYS[1:]])
 
 
 def _has(form: Form, name: str) -> bool:

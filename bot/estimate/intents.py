@@ -39,6 +39,17 @@ def is_knowledge_question(text: str) -> bool:
     return bool(_KNOWLEDGE.search(compact) and not _PRICE.search(compact))
 
 
+_CHANGES = re.compile(r"(?:면|으?로)(?:요|은요|은|는요)?$|얼마|바꿔|바꾸|바꿀|변경|말고|다시")
+
+
+def changes_estimate(text: str) -> bool:
+    """Return whether a text, just after a sum, asks for the same work otherwise ("합지면요?")."""
+    said = read_slots(text).said()
+    is_other_work = {"area", "building"} <= said.keys()
+    asks_to = _CHANGES.search(re.sub(r"[?？]", "", _compact(text)))
+    return bool(said and asks_to) and not is_other_work and not is_knowledge_question(text)
+
+
 def wants_estimate(text: str) -> bool:
     """Return whether a text, outside of a form, asks for an estimate of somebody's own work."""
     compact = _compact(text)
