@@ -340,22 +340,29 @@ async def test_new_and_consult_put_the_form_aside(database_url: str, model: Mode
 async def test_another_customers_estimate_is_out_of_reach(
     database_url: str, model: ModelServer
 ) -> None:
-    async with open_shop(database_url, model, admins=[1]) as shop:
-        victim, forger = shop.customer(311), shop.customer(312)
+    async with open_shop(database_url, model, admins=[396]) as shop:
+        victim, forger, admin = shop.customer(311), shop.customer(312), shop.customer(396)
         await say(victim, "/estimate")
         await say(victim, "실크")
         await shop.wait_until_idle()
         row = await the_row(shop)
-        own = await say(forger, "/start")
-        forged = shop.store.message(312, own.id)
-        assert forged
-        for action in ("open", "cancel", "set:wallpaper:paper", "quote", "new", "withdraw"):
-            data = f"est:{row.id}:{action}"
-            forged.body["reply_markup"] = {
-                "inline_keyboard": [[{"text": "x", "callback_data": data}]]
-            }
-            await forger.press(own.id, data)
-        await shop.wait_until_idle()
+        own, seen = await say(forger, "/start"), await say(admin, "/start")
+        for who, message, actions in (
+            (forger, own, ("open", "cancel", "set:wallpaper:paper", "quote", "new", "withdraw")),
+            (admin, seen, ("cancel", "set:wallpaper:paper", "new", "withdraw", "call")),
+        ):
+            forged = shop.store.message(who.chat_id, message.id)
+            assert forged
+            for action in actions:
+                data = f"est:{row.id}:{action}"
+                forged.body["reply_markup"] = {
+                    "inline_keyboard": [[{"text": "x", "callback_data": data}]]
+                }
+                await who.press(message.id, data)
+            # The chat's order: an answer to one of them would stand before this one.
+            await say(who, "/help")
+            later = [m for m in await who.messages() if m.from_bot and m.id > message.id]
+            assert [m.text for m in later] == [texts.HELP]
         assert (await the_row(shop)).form == row.form
         assert (await say(forger, f"/start estimate_{row.id}")).text == wording.HAS_ENDED
 

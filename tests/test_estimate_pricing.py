@@ -94,6 +94,8 @@ def test_every_estimate_is_sane_and_adds_up(work: Slots) -> None:
         amounts = [getattr(line, end) for line in result.lines]
         assert all(type(amount) is int and amount >= 0 for amount in amounts)
         assert sum(amounts) == getattr(result.total, end)
+    *taxed, vat = result.lines
+    assert (vat.item, vat.low) == (Item.VAT, sum(line.low for line in taxed) // 10)
     assert all(line.low <= line.high for line in [*result.lines, result.total])
     assert result.total.high < 10**10
     assert result.papered.low <= result.papered.high
@@ -112,6 +114,25 @@ def test_more_area_never_costs_less(work: Slots, other: float) -> None:
     more = estimate(work.model_copy(update={"area": large})).total
     assert less.low <= more.low
     assert less.high <= more.high
+
+
+@given(slots)
+def test_some_rooms_never_cost_more_than_the_whole(work: Slots) -> None:
+    whole = estimate(work.model_copy(update={"rooms": 0})).total
+    totals = [estimate(work.model_copy(update={"rooms": n})).total for n in range(1, 21)]
+    assert [t.low for t in totals] == sorted(t.low for t in totals)
+    assert all(t.low <= whole.low and t.high <= whole.high for t in totals)
+
+
+@pytest.mark.parametrize(
+    ("region", "factor"),
+    [(None, 1), ("서울 마포구", "1.02"), ("해운대", "0.93"), ("강릉", "0.91"), ("어딘가", "0.91")],
+)
+def test_the_region_changes_the_wage_and_nothing_else(region: str | None, factor: str) -> None:
+    work = Slots(wallpaper=Wallpaper.SILK, area=34, unit=Unit.PYEONG)
+    base, there = estimate(work), estimate(work.model_copy(update={"region": region}))
+    assert there.lines[1].low == int(base.lines[1].low * Decimal(factor))
+    assert there.lines[0] == base.lines[0]
 
 
 @given(slots)

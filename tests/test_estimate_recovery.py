@@ -86,6 +86,35 @@ async def test_killed_at_every_step_the_estimate_goes_on(
         assert "249" not in total.text  # 부산 is cheaper than 서울
 
 
+async def test_the_shop_is_told_once_though_the_process_dies_before_the_customer_hears(
+    database_url: str, model: ModelServer, tmp_path: Path
+) -> None:
+    async with running() as telegram:
+        admin, customer = telegram.playground.customer(339), telegram.playground.customer(333)
+        async with bot_process(telegram, model, database_url, tmp_path, ADMINS="339") as bot:
+            await admin.send("/start")
+            sent = await customer.send("34평 실크 얼마예요?")
+            await wait_for_question(customer, sent.id, "어느 등급")
+            await customer.press_text(wording.NOW)
+            await customer.wait_for(lambda seen: wording.CALL in str(seen[-1].buttons), timeout=30)
+            for press, question in ((wording.CALL, "동의"), (wording.AGREE, "성함")):
+                await customer.press_text(press)
+                await wait_for_question(customer, sent.id, question)
+            await customer.send("박서준")
+            await wait_for_question(customer, sent.id, "전화번호를 알려")
+            await telegram.playground.fault("sendMessage", chat_id=333, status=502, times=1000)
+            await customer.send("010-2345-9876")
+            await wait_for_question(admin, 0, "연락 요청")
+            await asyncio.sleep(1)  # what was sent to the admin is noted by now
+            bot.kill()
+            await bot.wait()
+        await telegram.playground.clear_faults()
+        async with bot_process(telegram, model, database_url, tmp_path, ADMINS="339"):
+            await wait_for_question(customer, sent.id, "끝자리 9876")
+        told = [m for m in final(await admin.messages(), 0) if "연락 요청" in m.text]
+        assert len(told) == 1
+
+
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_two_processes_take_alternate_answers(
     database_url: str, model: ModelServer, tmp_path: Path

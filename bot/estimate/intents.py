@@ -52,8 +52,10 @@ def changes_estimate(text: str) -> bool:
 
 def wants_estimate(text: str) -> bool:
     """Return whether a text, outside of a form, asks for an estimate of somebody's own work."""
+    if not _PRICE.search(re.sub(r"\s", "", text)):  # most texts: no need to look closer
+        return False
     compact = _compact(text)
-    if not _PRICE.search(compact) or _ABOUT_ESTIMATES.search(compact):
+    if _ABOUT_ESTIMATES.search(compact):
         return False
     if _WANTS.search(compact) or _IS_JUST_ESTIMATE.fullmatch(compact):
         return True
