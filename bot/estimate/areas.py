@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from bot.estimate.numerals import DIGIT_NAMES, NUMBER, parse_number
-from bot.estimate.slots import MAX_PYEONG, MIN_PYEONG, AreaBasis, Unit, to_pyeong
+from bot.estimate.slots import MAX_AREA, MAX_PYEONG, MIN_PYEONG, AreaBasis, Unit, to_pyeong
 
 _PYEONG = r"(?:평|py\b)(?!택|촌|창|소|일|균|당|범|생|안|가)"
 _SQM = r"(?:㎡|m2|m²|m\^2|제곱\s*미터|제곱|평방\s*미터|평방|헤베)"
@@ -29,6 +30,7 @@ _NOT_MEANT = re.compile(
 )
 _OURS = re.compile(r"(?:우리|저희|남은|제)\s?\S{0,4}\s?$")
 _NATIONAL = re.compile(r"국민\s*평형|국평")  # the law's "국민주택규모": 전용 84㎡
+_SAME = Decimal("1.15")  # figures nearer than that are one area in two units
 _SMALLEST_BARE_SQM = 36.0  # "전용 59" is ㎡, "전용 25" 평
 
 
@@ -43,7 +45,8 @@ class Area:
     @property
     def is_sane(self) -> bool:
         """Whether somebody may have that much to paper."""
-        return self.value > 0 and MIN_PYEONG <= to_pyeong(self.value, self.unit) <= MAX_PYEONG
+        is_near = 0 < self.value <= MAX_AREA
+        return is_near and MIN_PYEONG <= to_pyeong(self.value, self.unit) <= MAX_PYEONG
 
 
 def find_area(text: str) -> Area | None:
@@ -78,6 +81,8 @@ def _choose(areas: list[Area], text: str) -> Area | None:
     if AreaBasis.SUPPLY in by_basis:
         return by_basis[AreaBasis.SUPPLY]
     bare = by_basis.get(None)
+    if len({area.unit for area in areas if area.basis is None}) == 2:
+        bare = _larger(areas)
     if bare and AreaBasis.EXCLUSIVE in by_basis:
         return Area(bare.value, bare.unit, AreaBasis.SUPPLY)
     if bare is None:
@@ -88,6 +93,18 @@ def _choose(areas: list[Area], text: str) -> Area | None:
     if re.search(r"전용면적|실평수", text):
         return Area(bare.value, bare.unit, AreaBasis.EXCLUSIVE)
     return bare
+
+
+def _larger(areas: list[Area]) -> Area:
+    """Return, of 84㎡ and 34평 named as one, the larger, which is the supply figure."""
+    bare = [area for area in areas if area.basis is None and area.is_sane]
+    if not bare:
+        return areas[0]
+    sizes = [to_pyeong(area.value, area.unit) for area in bare]
+    if max(sizes) < min(sizes) * _SAME:
+        return bare[0]
+    largest = bare[sizes.index(max(sizes))]
+    return Area(largest.value, largest.unit, AreaBasis.SUPPLY)
 
 
 def _area(found: re.Match[str]) -> Area | None:

@@ -31,16 +31,18 @@ _TOWNS = {
 }
 _PROVINCE_OF = {town: name for name, towns in _TOWNS.items() for town in towns.split()}
 
-# Not the maker 서울벽지, not 30평대구요 for 30평대고요, not the economy (경기), not a trip.
+# Not the maker 서울벽지, not the economy (경기), not a trip.
 _NOT_HERE = (
-    r"(?!벽지|[가는] ?(?:안|어려|나빠|좋)|침체|스러|스럽|탕|대로|대왕| ?(?:여행|출장)"
+    r"(?!벽지|색|류|[가는] ?(?:안|어려|나빠|좋)|침체|스러|스럽|탕|대로|대왕| ?(?:여행|출장)"
     r"| ?사는 [가-힣]{2,3}[이가])"
 )
 _PROVINCE = re.compile(
-    rf"(?P<long>{'|'.join(_LONG_NAMES)})"
-    rf"|(?<!평)(?<!평형)(?P<short>{'|'.join(PROVINCES)}){_NOT_HERE}"
+    rf"(?<![가-힣])(?:(?P<long>{'|'.join(_LONG_NAMES)})"
+    rf"|(?P<short>{'|'.join(PROVINCES)}){_NOT_HERE})"
 )
-_TOWN = re.compile(rf"(?<![가-힣])(?:{'|'.join(sorted(_PROVINCE_OF, key=len, reverse=True))})")
+_TOWN = re.compile(
+    rf"(?<![가-힣])(?:{'|'.join(sorted(_PROVINCE_OF, key=len, reverse=True))})(?!색)"
+)
 _SUFFIX = re.compile(r"(?<=..)[시군구]$")
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bot.estimate.areas import find_area
+from bot.estimate.areas import Area, find_area
 from bot.estimate.numerals import NUMBER, parse_number
+from bot.estimate.reading import REJECTED
 from bot.estimate.slots import (
     MAX_PYEONG,
     MAX_ROOMS,
@@ -83,64 +84,69 @@ def _read_area(text: str) -> Values | None:
     """Read an area, a bare number too: up to 60 it is 평, as nobody names ㎡ that small."""
     text = correct(text)
     area = find_area(text)
-    if area:
-        if not area.is_sane:
-            raise AreaError
-        values = {"area": area.value, "unit": area.unit}
-        return values | ({"area_basis": area.basis} if area.basis else {})
-    bare = re.fullmatch(rf"\D{{0,6}}?(?:약|한|대략)?\s*({NUMBER})\s*(?:정도|쯤)?\D{{0,4}}", text)
-    if bare is None or re.search(r"대|층|년|개|만|원|월|일", text):
-        return None
-    value = parse_number(bare[1])
-    if value is None:
-        return None
-    unit = Unit.PYEONG if value <= 60 else Unit.SQM
-    if value <= 0 or not MIN_PYEONG <= to_pyeong(value, unit) <= MAX_PYEONG:
+    if area is None:
+        bare = _BARE_AREA.fullmatch(text)
+        value = parse_number(bare["number"]) if bare else None
+        if bare is None or value is None or (value < 10 and not bare["number"][0].isdecimal()):
+            return None  # "네" is no 4평
+        area = Area(value, Unit.PYEONG if value <= 60 else Unit.SQM, None)
+    if not area.is_sane:
         raise AreaError
-    return {"area": value, "unit": unit}
+    values: Values = {"area": area.value, "unit": area.unit}
+    return values | ({"area_basis": area.basis} if area.basis else {})
+
+
+_BARE_AREA = re.compile(
+    rf"(?:음 |저희는? |우리는? )?(?:약|한|대략)? ?(?P<number>{NUMBER}) ?(?:정도|쯤)?"
+    r" ?(?:요|이요|이에요|예요|입니다|인데요|될 거예요|돼요)?[.!~]*"
+)
 
 
 def _read_rooms(text: str) -> Values | None:
-    found = re.search(rf"({NUMBER})\s*(?:개|칸|군데|곳)?", text)
-    count = parse_number(found[1]) if found else None
-    if count is None or not 1 <= count <= MAX_ROOMS:
-        return None
-    return {"rooms": int(count)}
+    text = correct(text)
+    if re.search(r"전체|전부|모두|통째|다 ?(?:요|해)", text):
+        return {"rooms": 0}
+    counter = r"(?:개|칸|군데|곳)"
+    found = re.search(
+        rf"(?:방|룸) ?(?P<after>{NUMBER})|(?P<before>{NUMBER}) ?{counter}|^(?P<bare>\d{{1,2}})$",
+        text,
+    )
+    count = parse_number(found["after"] or found["before"] or found["bare"]) if found else None
+    return {"rooms": int(count)} if count and 1 <= count <= MAX_ROOMS else None
 
 
-_NOT_A_PLACE = re.compile(r"글쎄|모르|몰라|음+$|아무|상관|네$|응$|아니|[?？]|ㅋ|ㅎ")
+_NOT_A_PLACE = re.compile(
+    r"글쎄|모르|몰라|음+$|아무|상관|네$|응$|아니|[?？]|ㅋ|ㅎ|안녕|감사|할게|할께|싶|다시|취소|통화|전화|사람"
+    r"|얼마|견적|해주|주세요|처음|하세"
+)
 _ENDING = re.compile(
-    r"\s*(?:쪽|근처)?\s*(?:이에요|예요|에요|입니다|이요|인데요|이고요|에 ?있어요|요)?[.!~\s]*$"
+    r" ?(?:쪽|근처)? ?(?:이에요|예요|에요|입니다|이요|인데요|이고요|에 ?있어요|요)?[.!~]*$"
 )
 
 
 def _read_region(text: str) -> Values | None:
     """Keep a place as it was named: the shop wants to know more than the rates do."""
-    place = _ENDING.sub("", text.strip())
-    if not 2 <= len(place) <= MAX_WORDS // 2 or not re.search("[가-힣]{2}", place):
+    text = " ".join(text.split())
+    if len(text) > MAX_WORDS or not re.search("[가-힣]{2}", text):
         return None
-    return None if _NOT_A_PLACE.search(place) else {"region": place}
+    place = _ENDING.sub("", text)
+    return None if len(place) < 2 or _NOT_A_PLACE.search(place) else {"region": place}
 
 
 _WHEN = re.compile(
-    r"\d+\s*[월일주]|초순|중순|하순|주말|평일|이사|휴가|방학|설|추석|[월화수목금토일]요일"
+    r"\d+ ?[월일주]|초순|중순|하순|주말|평일|이사|휴가|방학|설|추석|[월화수목금토일]요일"
 )
 
 
 def _read_timing(text: str) -> Values | None:
     """Keep a day or a season in the customer's words."""
-    words = text.strip()[:MAX_WORDS]
-    if re.search(
-        r"\d+\s*[월일주]|초순|중순|하순|주말|평일|이사|휴가|방학|설|추석|[월화수목금토일]요일",
-        words,
-    ):
-        return {"timing_words": words}
-    return None
+    words = " ".join(text.split())[:MAX_WORDS]
+    return {"timing_words": words} if _WHEN.search(words) else None
 
 
 _YES, _NO = (
-    r"^(?:네|예|넵|응|어|ㅇㅇ|ㅇ|맞아요?|그래요?|있어요?)+(?:요|이요)?$",
-    (r"^(?:아니요?|아뇨|아니에요|노|ㄴㄴ|없어요?|괜찮아요?|필요없어요?)$"),
+    r"^(?:네|예|넵|응|어|맞아요?|그래요?|있어요?)(?:네|예|요|이요|포함|해줘|해주세요|할게요|부탁[가-힣]{0,4})*$",
+    r"^(?:(?:아니요?|아뇨|아니에요|노|없어요?|괜찮아요?|필요없어요?)+|(?:아니요?|아뇨)?안할[래게거]요?|하지마세요)$",
 )
 
 _AREAS = (18, 24, 30, 34, 40, 50)
@@ -301,7 +307,7 @@ QUESTIONS = (
         "언제쯤 하고 싶으세요? 일주일 안이면 급한 공사로 계산해요.",
         "예: 다음 달 중순, 3월 15일, 급해요",
         (
-            Choice("urgent", "일주일 안", {"timing": Timing.URGENT}, "지금|바로"),
+            Choice("urgent", "일주일 안", {"timing": Timing.URGENT}, "^(?:지금|바로)(?:요|이요)?$"),
             Choice("month", "한 달 안", {"timing": Timing.MONTH}),
             Choice("later", "그 뒤", {"timing": Timing.LATER}, "천천히|여유"),
             Choice("undecided", "미정", {"timing": Timing.UNDECIDED}, "아직|몰라"),
@@ -311,11 +317,12 @@ QUESTIONS = (
         read=_read_timing,
     ),
 )
-# What follows a word that is the whole answer.
+# What follows a word that is the whole answer. Possessive: a customer's text must cost no time.
 _POLITE = (
-    r"(?:걸로|거로|으?로|만|이|에|은|는|하고|할게|할래|할|해주세|해줘|해|부탁\w*|입니다|에요|예요|요"
-    r"|좀|싶어)*"
+    r"(?:걸로|거로|으로|로|만|이|에요|예요|에|은|는|하고|할게|할래|해주세|해줘|부탁[가-힣]{0,5}|입니다"
+    r"|할|해|요|좀|싶어)*+"
 )
+_LETTERS = ((re.compile("ㅇ+"), "네"), (re.compile("ㄴㄴ+"), "아니요"))
 BY_NAME = {question.name: question for question in QUESTIONS}
 
 
@@ -324,18 +331,23 @@ def read_choice(question: Question, text: str) -> Values | None:
 
     Raises `AreaError` for an area that nobody has.
     """
-    spelled = correct(text)
-    compact = re.sub(r"[\s.,!~]", "", spelled)
+    for letters, word in _LETTERS:
+        text = word if letters.fullmatch(text.strip()) else text
+    compact = re.sub(r"[\s.,!~]", "", correct(text))
     if question.is_multiple and re.search(rf"{_NO}|^(?:다골랐|없|해당없)", compact):
         return dict.fromkeys(question.slots, False)
-    if values := question.read(text):
-        return values
-    if place := re.match(r"([1-9])번|(첫|두|세|네)번째", compact):
+    if place := re.match(r"([1-9])번(?:째|이|요|으|$)|(첫|두|세|네)번째", compact):
         number = int(parse_number({"첫": "한"}.get(place[2], place[2]) or place[1]) or 0)
         return question.choices[number - 1].values if number <= len(question.choices) else None
-    for choice in question.choices:
+    if values := question.read(text):
+        return values
+    # What says no says yes as well ("안 할래요"), so the last choices are looked at first.
+    for choice in reversed(question.choices):
         label = re.escape(choice.label.replace(" ", ""))
-        if re.fullmatch(rf"{label}{_POLITE}", compact) or re.search(choice.also, compact):
+        other = re.search(choice.also, compact)
+        if re.fullmatch(rf"{label}{_POLITE}", compact):
+            return choice.values
+        if other and not REJECTED.match(compact, other.end()):
             return choice.values
     return None
 

@@ -52,6 +52,17 @@ class Falling(Rate):
         return self
 
 
+class Fixed(Rate):
+    """A rate that is no price: one figure at both ends."""
+
+    @model_validator(mode="after")
+    def _check_equal(self) -> Self:
+        if self.low != self.high:
+            msg = "low와 high가 같아야 해요"
+            raise ValueError(msg)
+        return self
+
+
 class RateTable(_Strict):
     """Every rate by its name in the file."""
 
@@ -62,7 +73,7 @@ class RateTable(_Strict):
     roll_silk_premium: Rising
     roll_covers_wide: Falling
     roll_covers_narrow: Falling
-    silk_share_of_mixed: Rising
+    silk_share_of_mixed: Fixed
     day_wage: Rising
     a_day_paper: Falling
     a_day_silk: Falling
@@ -93,7 +104,8 @@ class RateTable(_Strict):
             msg = "비율은 1을 넘을 수 없어요"
             raise ValueError(msg)
         for line in ("roll_paper_wide", "roll_silk"):
-            if getattr(self, f"{line}_premium").low < getattr(self, f"{line}_standard").low:
+            standard, premium = getattr(self, f"{line}_standard"), getattr(self, f"{line}_premium")
+            if premium.low < standard.low or premium.high < standard.high:
                 msg = f"{line}_premium이 {line}_standard보다 싸요"
                 raise ValueError(msg)
         return self

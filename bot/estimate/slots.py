@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SQM_A_PYEONG = Decimal("3.3058")  # by law 400/121 ㎡; the trade's figure
 MIN_PYEONG, MAX_PYEONG = 1, 1000
+MAX_AREA = 10_000.0  # of any unit: beyond what may be an area at all
 MAX_ROOMS = 20
 MAX_WORDS = 60  # characters of a place or a time that are kept
 
@@ -82,7 +83,7 @@ class Slots(BaseModel):
     wallpaper: Wallpaper | None = None
     brand: Brand | None = None
     building: Building | None = None
-    area: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    area: float | None = Field(default=None, gt=0, le=MAX_AREA, allow_inf_nan=False)
     unit: Unit | None = None
     area_basis: AreaBasis | None = None
     ceiling: Ceiling | None = None

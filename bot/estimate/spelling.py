@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
@@ -63,9 +64,16 @@ _WORD_START = re.compile(r"(?<![가-힣])[가-힣]{2}")
 _STRAY_LETTERS = re.compile("[\u1100-\u11ff]+")  # what NFKC makes of ㅡ, ㅋㅋ
 
 
+_LONGEST_MENDED = 300  # characters; nobody asks for an estimate in more
+
+
+@lru_cache(maxsize=256)
 def correct(text: str) -> str:
-    """Return `text` in lower case with the trade's words spelled right."""
+    """Return `text` in lower case, with single spaces and the trade's words spelled right."""
     text = _STRAY_LETTERS.sub("", unicodedata.normalize("NFKC", text)).lower()
+    text = " ".join(text.split())
+    if len(text) > _LONGEST_MENDED:
+        return text
     for pattern, right in _FIXES:
         text = pattern.sub(right, text)
     for word in _LONG_WORDS:
