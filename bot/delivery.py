@@ -4,6 +4,7 @@ An answer is a text and `more`, a list of what is sent besides:
 
     {"text", "keyboard"}              another message after it
     {"file": "png" | "pdf", "estimate", "keyboard"}   a quote, drawn when it is sent
+    {"contact"}                       a caller's name and phone, worded when it is sent
     {"edit", "keyboard"}              new buttons for a message that is there
     {"to", "text" | "call", "keyboard"}   a message to an admin, sent before all others
 """
@@ -14,9 +15,10 @@ from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
-from telegram.error import BadRequest, Forbidden
+from telegram.error import BadRequest, ChatMigrated, Forbidden
 
 from bot import metrics
+from bot.estimate.wording import NO_DOCUMENT
 from bot.formatting import Formatted, parse
 from bot.outbound import Keyboard, Outbound, split_formatted
 from db import claims, queries
@@ -175,11 +177,14 @@ class Delivery:
             if "edit" in item:
                 await self._outbound.edit_keyboard(chat_id, item["edit"], keyboard)
                 return int(item["edit"])
-            if "text" in item:
-                return await self._outbound.send(chat_id, parse(item["text"]), keyboard)
+            if "file" not in item:
+                text = item.get("text") or await self._artist.word(item)
+                if text is None:
+                    return _NOT_SENT
+                return await self._outbound.send(chat_id, parse(text), keyboard)
             file = await self._artist.draw(item)
-            if file is None:
-                return _NOT_SENT
+            if file is None:  # what hangs under it is wanted all the same
+                return await self._outbound.send(chat_id, parse(NO_DOCUMENT), keyboard)
             if item["file"] == "png":
                 return await self._outbound.send_photo(
                     chat_id, file.content, file.caption, keyboard
@@ -199,7 +204,7 @@ class Delivery:
                 return _NOT_SENT
             try:
                 return await self._outbound.send(item["to"], parse(text), item.get("keyboard", []))
-            except (Forbidden, BadRequest) as error:
+            except (Forbidden, BadRequest, ChatMigrated) as error:
                 log.error("admin_unreachable", admin=item["to"], error=type(error).__name__)
                 return _NOT_SENT
 

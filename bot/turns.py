@@ -1,6 +1,5 @@
 """One turn: a stored message in, its one answer out; stopping an answer on its way."""
 
-import re
 from contextlib import suppress
 
 import structlog
@@ -133,9 +132,10 @@ class Turns:
         turn = run.turn
         if run.answer.text is not None:
             return await self._delivery.send(run)
-        name, _, key = turn.text.partition(f" {desk.LINK}")
+        name, _, payload = turn.text.partition(" ")
+        key = payload.removeprefix(desk.LINK)
         match name:
-            case "start" if _is_id(key):
+            case "start" if key != payload and queries.is_id(key):
                 reply = await self._desk.show(turn, int(key))
                 return await self._reply(run, reply or Reply(estimate_wording.HAS_ENDED))
             case "estimate":
@@ -185,7 +185,7 @@ class Turns:
                 return await self._reply(run, Reply(texts.CONSULT, write=aside), Way.FIXED)
             case "est", _:
                 return await self._press_estimate(run)
-            case "src", [message_id] if _is_id(message_id):
+            case "src", [message_id] if queries.is_id(message_id):
                 return await self._show_sources(run, int(message_id))
         await self._acknowledge(run, texts.EXPIRED_BUTTON)
         return _note_nothing
@@ -210,7 +210,7 @@ class Turns:
     async def _rate(self, run: Run) -> Work[None]:
         turn = run.turn
         match turn.text.split(":"):
-            case [_, message_id, verdict] if _is_id(message_id) and verdict in _VERDICTS:
+            case [_, message_id, verdict] if queries.is_id(message_id) and verdict in _VERDICTS:
                 pass
             case _:
                 await self._acknowledge(run, texts.EXPIRED_BUTTON)
@@ -311,10 +311,6 @@ class Turns:
 
 def _note_nothing(_: Connection) -> None:
     """Write nothing with a turn's end."""
-
-
-def _is_id(text: str) -> bool:
-    return re.fullmatch("[0-9]{1,15}", text) is not None
 
 
 def _answer_keyboard(message_id: int, verdict: str | None = None) -> Keyboard:

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, select, update
+from sqlalchemy import Connection, Insert, bindparam, case, select, update
 
 from db.models import Estimate, Message, utc_now
 from db.queries import insert_into
@@ -45,7 +45,12 @@ _OF_CUSTOMER = (
     )
     .order_by(Estimate.updated_at.desc(), Estimate.id.desc())
 )
-_LATEST = _OF_CUSTOMER.where(Estimate.state != "cancelled").limit(1)
+_LATEST = (
+    _OF_CUSTOMER.where(Estimate.state != "cancelled")
+    .order_by(None)
+    .order_by(case((Estimate.state == "asking", 0), else_=1), Estimate.updated_at.desc())
+    .limit(1)
+)
 _OPEN = _OF_CUSTOMER.where(Estimate.state.in_(("asking", "paused"))).limit(1)
 _FINISHED = _OF_CUSTOMER.where(Estimate.result.is_not(None), Estimate.state != "cancelled").limit(
     _SHOWN
@@ -75,7 +80,7 @@ def _upsert(dialect: str) -> Insert:
 
 
 def latest(connection: Connection, bot_id: int, chat_id: int, customer_id: int) -> Saved | None:
-    """Return the estimate that a customer last did something about, unless it was given up."""
+    """Return the estimate that asks a customer, else the last that they did something about."""
     return _one(connection, _LATEST, {"bot": bot_id, "chat": chat_id, "customer": customer_id})
 
 

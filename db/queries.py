@@ -3,6 +3,7 @@
 The statements stand ready-made: building one costs more than SQLite takes to run it.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -91,6 +92,11 @@ class Exchange(NamedTuple):
 
 
 _CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
+
+
+def is_id(text: str) -> bool:
+    """Return whether a text, which anybody may have written, can be the id of a row."""
+    return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def insert_new(connection: Connection, table: type[Base]) -> postgresql.Insert | sqlite.Insert:

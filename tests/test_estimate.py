@@ -72,7 +72,8 @@ async def test_the_shortest_way_ends_in_a_sum_a_picture_and_a_pdf(
         assert picture.file
         assert picture.file["kind"] == "photo"
         assert (await shop.playground.download(picture.file["url"])).startswith(b"\x89PNG")
-        assert labels(document) == ["✏️ 수정", "🔄 다시 계산", "📄 견적서", "📞 연락 받기"]
+        # Without an admin nobody would hear of a call.
+        assert labels(document) == ["✏️ 수정", "🔄 다시 계산", "📄 견적서"]
         pdf = await pdf_of(shop, document)
         written = pdf[0].get_textpage().get_text_range()
         assert "2,451,350" in written
@@ -216,7 +217,7 @@ async def test_a_question_in_the_middle_is_answered_and_the_form_goes_on(
 async def test_nonsense_is_asked_again_and_then_a_human_is_offered(
     database_url: str, model: ModelServer
 ) -> None:
-    async with open_shop(database_url, model) as shop:
+    async with open_shop(database_url, model, admins=[395]) as shop:
         customer = shop.customer(306)
         for text in ("/estimate", "실크", "일반", "아파트"):
             await say(customer, text)
@@ -258,21 +259,24 @@ async def test_a_callback_is_asked_for_with_consent_and_the_shop_is_told_at_once
         row = await the_row(shop)
         assert f"?start=estimate_{row.id}" in told.text
         assert row.consented_at <= row.called_at
+        assert "도배 견적 245만" in (await tap(admin, wording.OPEN)).text
+        _, contact = await ask(admin, f"/start estimate_{row.id}", answers=2)
+        assert contact.text == "📞 박서준 · 010-2345-9876"
         # Name and number stand in one place only.
+        await shop.wait_until_idle()
         kept = [m.text for m in await shop.rows(select(Message))]
         kept += [f"{a.text} {a.more}" for a in await shop.rows(select(Answer))]
         assert not any(
             "박서준" in text or "9876" in text.replace("끝자리 9876", "") for text in kept
         )
 
-        assert "도배 견적 245만" in (await tap(admin, wording.OPEN)).text
-        opened = await say(admin, f"/start estimate_{row.id}")
-        assert "010-2345-9876" in opened.text
         before = (await admin.messages())[-1].id
         assert (await tap(customer, wording.WITHDRAW)).text == wording.CALL_WITHDRAWN
         assert "취소" in (await last(admin, before)).text
         await shop.wait_until_idle()
-        assert "9876" not in str((await the_row(shop)).form)
+        row = await the_row(shop)
+        assert "9876" not in str(row.form)
+        assert (row.called_at, row.consented_at) == (None, None)
 
 
 async def test_an_admin_out_of_reach_keeps_no_customer_waiting(
@@ -289,7 +293,7 @@ async def test_an_admin_out_of_reach_keeps_no_customer_waiting(
         await tap(customer, wording.AGREE)
         await say(customer, "김도배")
         before = (await admin.messages())[-1].id
-        assert "가게에 전했어요" in (await say(customer, "02-123-4567")).text
+        assert "연락 요청을 받았어요" in (await say(customer, "02-123-4567")).text
         assert "02-123-4567" in (await last(admin, before)).text
 
 
@@ -367,6 +371,29 @@ async def test_another_customers_estimate_is_out_of_reach(
         assert (await say(forger, f"/start estimate_{row.id}")).text == wording.HAS_ENDED
 
 
+async def test_the_form_that_asks_is_the_one_that_listens(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(316)
+        first = await say(customer, SENTENCE)
+        await customer.press_text(wording.NOW)
+        done = (await customer.wait_for(3, after=first.id))[-1]
+        await say(customer, "/estimate")
+        asked = await tap(customer, "합지")
+        assert "소폭과 장폭" in asked.text
+        await customer.press(done.id, done.buttons[0]["data"])  # ✏️ of the first
+        await last(customer, asked.id)
+        assert "어느 등급" in (await say(customer, "장폭이요")).text
+
+
+async def test_a_link_of_another_kind_greets(database_url: str, model: ModelServer) -> None:
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(317)
+        assert (await say(customer, "/start ad1")).text == texts.GREETING
+        assert (await say(customer, "/start estimate_999999999999")).text == texts.GREETING
+
+
 async def test_in_a_group_each_has_an_estimate_of_their_own(
     database_url: str, model: ModelServer
 ) -> None:
@@ -386,7 +413,15 @@ async def test_in_a_group_each_has_an_estimate_of_their_own(
 
 @pytest.mark.parametrize(
     "data",
-    ["est:", "est:1", "est:1:", "est:999999:open", "est:x:open", f"est:{'9' * 30}:open"]
+    [
+        "est:",
+        "est:1",
+        "est:1:",
+        "est:999999:open",
+        "est:3000000000:open",
+        "est:x:open",
+        f"est:{'9' * 30}:open",
+    ]
     + [f"est:{{id}}:{a}" for a in ("set:wallpaper:gold", "set:x:y", "change:x", "skip:wallpaper:")],
 )
 async def test_broken_buttons_change_nothing(tmp_path: Path, model: ModelServer, data: str) -> None:

@@ -1,13 +1,16 @@
 """The form's steps, without bot or database."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.estimate import form, wording
-from bot.estimate.form import Event, Form, State, Step
+from bot.estimate.contact import read_phone
 from bot.estimate.questions import BY_NAME, QUESTIONS
 from bot.estimate.slots import Slots, Wallpaper
+from bot.estimate.state import Event, Form, State, Step
 
 
 def after(*texts: str) -> Step:
@@ -77,10 +80,105 @@ def test_every_button_fits_telegrams_64_bytes() -> None:
         ("region", "서울 강남구 역삼동이에요", {"region": "서울 강남구 역삼동"}),
         ("timing", "급해요", {"timing": "urgent"}),
         ("timing", "3월 15일이요", {"timing_words": "3월 15일이요"}),
+        ("timing", "지금이요", {"timing": "urgent"}),
+        ("area", "전용 기준 59", {"area": 59.0, "unit": "sqm", "area_basis": "exclusive"}),
+        ("area", "1번", {"area": 18.0, "unit": "pyeong"}),
+        ("area_basis", "전용 기준이요", {"area_basis": "exclusive"}),
+        ("wallpaper", "이유는 없고 그냥 실크요", {"wallpaper": "silk"}),
+        ("ceiling", "ㅇㅇ", {"ceiling": "full"}),
+        ("ceiling", "네 해주세요", {"ceiling": "full"}),
+        ("ceiling", "안 할래요", {"ceiling": "none"}),
+        ("ceiling", "전부 빼주세요", {"ceiling": "none"}),
+        ("ceiling", "천장은 됐어요", {"ceiling": "none"}),
+        ("rooms", "네 다 해주세요", {"rooms": 0}),
+        ("rooms", "한 번에 다요", {"rooms": 0}),
+        ("remove_old", "뜯을 필요 없어요", {"remove_old": False}),
+        ("remove_old", "이미 다 뜯었어요", {"remove_old": False}),
+        ("remove_old", "뜯지 말고 위에 해주세요", {"remove_old": False}),
+        ("occupied", "짐은 다 뺄 거예요", {"occupied": False}),
+        ("occupied", "빈집 아니에요", {"occupied": True}),
+        ("extras", "1번", {"extended": True}),
+        ("region", "서울\n광고 evil.example", {"region": "서울 광고 evil.example"}),
     ],
 )
 def test_direct_answers(name: str, text: str, slots: dict[str, object]) -> None:
     assert form.write(about(name), text).form.slots.said() == about(name).slots.said() | slots
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("area", "네"), ("area", "네 글쎄요"), ("area", "9" * 30 + "평"), ("rooms", "네")),
+        *(
+            ("region", "안녕하세요"),
+            ("region", "사람이랑 통화하고 싶어요"),
+            ("brand", "너무 비싼 건 싫어요"),
+        ),
+        *(("timing", "급하지 않아요"), ("timing", "일주일 넘게 남았어요")),
+    ],
+)
+def test_no_answers(name: str, text: str) -> None:
+    step = form.write(about(name), text)
+    assert step.form.slots == about(name).slots
+    assert step.form.misses == 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("전용" + " " * 998, "실크" + "부탁" * 450 + "?", "가" + " " * 997 + "나", "십" * 1000),
+        *("1" * 1000, "전용 이십사 " * 140, "34평 " * 250, "에요" * 500, "가" * 1000, "한 " * 500),
+    ],
+)
+def test_no_text_stalls_the_reading(text: str) -> None:
+    for question in QUESTIONS:
+        form.write(about(question.name), text)
+
+
+def test_a_new_area_does_not_keep_the_old_basis() -> None:
+    step = after("84타입 아파트 실크", "34평이요")
+    assert (step.form.slots.area, step.form.slots.area_basis) == (34, None)
+
+
+def test_a_whole_new_request_is_taken_in_the_middle() -> None:
+    step = form.write(about("brand"), "24평 빌라 합지로 하면 얼마예요?")
+    assert step.event is None
+    assert step.form.slots.said() == {
+        **{"wallpaper": "paper", "building": "house", "area": 24.0, "unit": "pyeong"}
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["김하나", "정은지", "김나은", "이유진", "박기준", "제갈민수", "Kim Dobae"]
+)
+def test_names_are_names(name: str) -> None:
+    asked = form.agree(form.call(after("실크").form).form).form
+    for text in (name, f"{name}입니다", f"저는 {name}이에요"):
+        assert form.write(asked, text).form.name == name
+
+
+def test_a_number_is_found_in_a_sentence_and_never_consulted() -> None:
+    asked = Form(asking="phone", name="박서준")
+    step = form.write(asked, "제 번호는 010-1234-5678인데 언제 연락 주시나요?")
+    assert step.form.phone == "010-1234-5678"
+    assert form.write(asked, "010-1234-567 맞나요?").event is None
+    assert form.write(asked, "왜 번호가 필요한가요?").event == Event.CONSULT
+
+
+def test_old_buttons_take_no_callback_back_unheard() -> None:
+    """Once the shop is told, only withdrawing forgets the number, and that is told as well."""
+    asked = Form(asking="phone", name="박서준", slots=after("실크").form.slots)
+    called = form.write(asked, "02-123-4567")
+    assert called.event == Event.CALL
+    for action in ("refuse", "agree", "call"):
+        step = form.press(called.form, action, [])
+        assert step
+        assert step.form.phone == "02-123-4567"
+    resumed = form.again(called.form)
+    dropped = form.cancel(resumed.form)
+    assert (dropped.event, dropped.form.phone) == (Event.WITHDRAW, None)
+    assert wording.CALL_WITHDRAWN in (dropped.text or "")
 
 
 def test_slots_out_of_turn_are_taken_and_not_asked_again() -> None:
@@ -165,11 +263,14 @@ def test_changing_the_wallpaper_forgets_the_width() -> None:
         ("1234", None),
         ("010-1234", None),
         ("010-1234-56789", None),
+        ("０１０-1234-5678", "010-1234-5678"),
+        ("0507-1234-5678", "0507-1234-5678"),
+        ("010-1234-5678 오후 3시 이후요", "010-1234-5678"),
         ("전화번호", None),
     ],
 )
 def test_phone_numbers(text: str, phone: str | None) -> None:
-    assert form.read_phone(text) == phone
+    assert read_phone(unicodedata.normalize("NFKC", text)) == phone
 
 
 actions = st.one_of(
@@ -212,6 +313,7 @@ actions = st.one_of(
                 "agree",
                 "refuse",
                 "withdraw",
+                "drop",
                 "toggle:extras:mould",
                 "enough:extras",
                 "set:wallpaper:paper",
@@ -242,6 +344,10 @@ def test_whatever_is_done_the_form_says_something_and_can_be_stored(
             assert step.form.slots.area
         if step.form.state == State.ASKING:
             assert step.form.asking
+        if step.text and any(d.startswith("set:") for d in data(step)):
+            assert step.form.state == State.ASKING  # what is asked is listened to
+        if before.phone and not step.form.phone:
+            assert step.event == Event.WITHDRAW
         assert step.text or step.event == Event.RESULT or step.buttons
         if step.form.state in {State.DONE, State.CANCELLED}:
             assert (step.form.name is None) == (step.form.phone is None)

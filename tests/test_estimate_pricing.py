@@ -71,7 +71,7 @@ def test_whole_homes_cost_what_the_market_says(brand: Brand | None) -> None:
             total = estimate(work).total
             assert total.low <= high * 10_000
             assert total.high >= low * 10_000
-            close += abs(total.middle / 10_000 / ((low + high) / 2) - 1) <= 0.15
+            close += abs((total.low + total.high) / 20_000 / ((low + high) / 2) - 1) <= 0.15
     assert close == 12
 
 
@@ -211,6 +211,8 @@ def test_a_shops_own_rates_count(tmp_path: Path) -> None:
         ("[rates.day_wage]", "[rates.day_wages]", "day_wage"),
         ("low = 26\n", "low = 10\n", "a_day_paper: "),
         ("low = 55_000", "low = 20_000", "roll_silk_premium"),
+        ("high = 70_000", "high = 40_000", "roll_silk_premium"),
+        ("low = 0.5\n", "low = 0.2\n", "silk_share_of_mixed"),
         ("high = 0.85", "high = 1.2", "비율은 1"),
         ("[rates.waste]", "[rates.waste", "TOML"),
     ],

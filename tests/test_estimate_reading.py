@@ -90,6 +90,8 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         ("84A타입", 84, "sqm", "exclusive"),
         ("34평(전용 84㎡)", 34, "pyeong", "supply"),
         ("84㎡(전용)", 84, "sqm", "exclusive"),
+        ("84㎡(34평)", 34, "pyeong", "supply"),
+        ("79㎡(24평)", 79, "sqm", None),
     ],
 )
 def test_areas(text: str, value: float, unit: str, basis: str | None) -> None:
@@ -115,7 +117,7 @@ def test_no_areas(text: str) -> None:
     assert find_area(text) is None
 
 
-@pytest.mark.parametrize("text", ["0평", "10000평", "만 평", "0.5평", "2㎡"])
+@pytest.mark.parametrize("text", ["0평", "10000평", "만 평", "0.5평", "2㎡", "9" * 30 + "평"])
 def test_areas_that_nobody_has(text: str) -> None:
     area = find_area(text)
     assert area
@@ -132,6 +134,12 @@ def test_areas_that_nobody_has(text: str) -> None:
         "견적이요",
         "24평 합지 비용 알려주세요",
         "빌라 실크 도배 가격이 얼마인가요",
+        "34평 실크 도배 비용이 어떻게 되나요?",
+        "24평 아파트 도배 견적 어떻게 되나요",
+        "도배 얼마예요?",
+        "방 하나 도배하는데 얼마예요",
+        "도배 비용 문의드립니다",
+        "공급면적 기준 34평 실크 얼마예요?",
     ],
 )
 def test_texts_that_want_an_estimate(text: str) -> None:
@@ -146,6 +154,9 @@ def test_texts_that_want_an_estimate(text: str) -> None:
         "실크랑 합지 차이가 뭐예요?",
         "실크 벽지 가격이 왜 달라요?",
         "34평 아파트인데 벽지가 들떠요",
+        "견적 필요 없어요",
+        "다른 곳에서 견적 받았는데 200만원이면 비싼가요?",
+        "아파트 34평 매매가격 얼마예요",
         "안녕하세요",
     ],
 )
@@ -154,17 +165,51 @@ def test_texts_that_want_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["합지면요?", "40평이면요?", "천장 빼면 얼마예요", "프리미엄으로 바꿔주세요"]
+    "text",
+    [
+        "합지면요?",
+        "실크로 할게요",
+        "천장은 빼 주세요",
+        "천장 빼고 계산해 주세요",
+        "40평이면요?",
+        "천장 빼면 얼마예요",
+        "프리미엄으로 바꿔주세요",
+    ],
 )
 def test_texts_that_change_the_sum(text: str) -> None:
     assert changes_estimate(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["24평 빌라 합지로 얼마예요?", "합지가 왜 싸요?", "고마워요", "곰팡이가 생겼어요"]
+    "text",
+    [
+        "24평 빌라 합지로 얼마예요?",
+        "합지가 왜 싸요?",
+        "고마워요",
+        "곰팡이가 생겼어요",
+        *("이번 주에 다시 전화 주세요", "나중에 다시 올게요", "실크로 하면 냄새가 얼마나 나요?"),
+        *("실크로 하면 곰팡이가 다시 생기나요?", "곰팡이 핀 벽지 바꿔야 하나요?"),
+    ],
 )
 def test_texts_that_do_not_change_the_sum(text: str) -> None:
     assert not changes_estimate(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "견적 언제주실 수 있나요",
+            "세종류 견적 주세요",
+            "아파트인천장까지",
+            "진주색 벽지로",
+            "서울벽지 쓰나요",
+        ),
+        *("삼십평대구요", "제주 여행 다녀와서 할게요"),
+    ],
+)
+def test_no_places(text: str) -> None:
+    assert read_slots(text).region is None
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 
 from bot.delivery import File
 from bot.estimate import form, intents, pricing, wording
-from bot.estimate.drawing import DrawingProcess, Letterhead
-from bot.estimate.form import Buttons, Event, Form, State, Step
+from bot.estimate.buttons import result_buttons
+from bot.estimate.drawing import DrawingError, DrawingProcess, Letterhead
 from bot.estimate.pricing import Estimate
 from bot.estimate.rates import Rates
 from bot.estimate.reading import read_slots
+from bot.estimate.state import Buttons, Event, Form, State, Step
 from bot.outbound import Keyboard
-from db import estimates
+from db import estimates, queries
 from db.database import Database, Work
 from db.estimates import Saved
 from db.models import Kind, utc_now
@@ -82,7 +83,9 @@ class Desk:
             return self._begin(turn) if is_new else self._offer(saved)
         if current.state == State.ASKING:
             aside = form.offer(current.but(state=State.PAUSED))
-            return self._reply(turn, saved, replace(aside, event=Event.CONSULT))
+            if not current.is_private:  # else it may be a name, and nobody else's business
+                aside = replace(aside, event=Event.CONSULT)
+            return self._reply(turn, saved, aside)
         return None
 
     async def start(self, turn: Turn) -> Reply:
@@ -121,7 +124,7 @@ class Desk:
     async def press(self, turn: Turn, data: str) -> Reply | None:
         """Take a pressed button; None where it is not for whoever pressed it, or outdated."""
         key, _, action = data.removeprefix(DATA).partition(":")
-        saved = await self._find(turn, int(key)) if key.isdecimal() and len(key) < 16 else None
+        saved = await self._find(turn, int(key)) if queries.is_id(key) else None
         if saved is None:
             return None
         own = _is_own(saved, turn)
@@ -131,9 +134,10 @@ class Desk:
             case ["quote"] if saved.result:
                 return Reply(more=_files(saved.id, []))
             case ["new"] if own:
-                dropped = _saved(saved, form.cancel(_form(saved)).form)
+                dropped = self._reply(turn, saved, form.give_up(_form(saved)))
                 begun = self._begin(turn)
-                return replace(begun, write=_both(dropped, begun.write))
+                notices = [item for item in dropped.more if "to" in item]
+                return replace(begun, more=notices, write=_both(dropped.write, begun.write))
             case [name, *rest] if own:
                 current = _form(saved)
                 step = form.press(current, name, rest)
@@ -165,12 +169,12 @@ class Desk:
 
     def _offer(self, saved: Saved) -> Reply:
         step = form.offer(_form(saved))
-        return Reply(step.text or "", _keyboard(saved.id, step.buttons))
+        return Reply(step.text or "", self._keyboard(saved, step.buttons))
 
     def _reply(self, turn: Turn, before: Saved, step: Step) -> Reply:
         """Return the answer that a step leads to."""
         saved, now = _saved(before, step.form), utc_now()
-        keyboard = _keyboard(saved.id, step.buttons)
+        keyboard = self._keyboard(saved, step.buttons)
         text, more = step.text or "", []
         match step.event:
             case Event.RESULT:
@@ -184,7 +188,9 @@ class Desk:
                 if before.called_at:
                     words = wording.SHOP_WITHDRAWN.format(number=_number(saved))
                     more = self._notices(saved.id, {"text": words})
-                saved = replace(saved, called_at=None, consented_at=None)
+                saved = replace(saved, called_at=None)
+        if step.form.phone is None and not step.form.is_private:
+            saved = replace(saved, consented_at=None)  # nothing was given in the end
         if step.text is None:
             more = [{"edit": turn.telegram_message_id, "keyboard": keyboard}]
         is_private = _form(before).is_private and step.event != Event.CONSULT
@@ -204,7 +210,7 @@ class Desk:
         estimate = pricing.estimate(_form(saved).slots, self._shop.rates)
         is_first = saved.result is None
         saved = replace(saved, result=estimate.model_dump(mode="json"))
-        keyboard = _keyboard(saved.id, form.result_buttons(_form(saved)))
+        keyboard = self._keyboard(saved, result_buttons(_form(saved)))
         more = _files(saved.id, keyboard) if is_first else []
         return Reply(
             wording.result(estimate),
@@ -220,14 +226,27 @@ class Desk:
         else:
             text = wording.result(Estimate.model_validate(saved.result))
         if not own:
-            contact = f"📞 {current.name} · {current.phone}\n\n" if current.phone else ""
             buttons = [[{"text": wording.QUOTE, "data": "quote"}]] if saved.result else []
-            return Reply(contact + text, _keyboard(saved.id, buttons))
-        return Reply(text, _keyboard(saved.id, form.result_buttons(current)))
+            contact = [{"contact": saved.id}] if current.phone else []
+            return Reply(text, self._keyboard(saved, buttons), contact)
+        return Reply(text, self._keyboard(saved, result_buttons(current)))
 
     def _notices(self, estimate_id: int, item: dict[str, Any]) -> list[dict[str, Any]]:
         keyboard = [[{"text": wording.OPEN, "data": f"{DATA}{estimate_id}:open"}]]
         return [{"to": admin, "keyboard": keyboard, **item} for admin in self._shop.admins]
+
+    def _keyboard(self, saved: Saved, buttons: Buttons) -> Keyboard:
+        """Return the buttons with the estimate they belong to.
+
+        A callback is offered only where somebody hears of it, and not before a whole group.
+        """
+        can_call = self._shop.admins and saved.chat_id > 0
+        rows = [[b for b in row if can_call or b["data"] != "call"] for row in buttons]
+        return [
+            [{"text": b["text"], "data": f"{DATA}{saved.id}:{b['data']}"} for b in row]
+            for row in rows
+            if row
+        ]
 
     # What is drawn when it is sent
 
@@ -243,16 +262,25 @@ class Desk:
             shop=self._shop.name,
             phone=self._shop.phone,
         )
-        content = await self._drawing.draw(item["file"], estimate, head)
+        try:
+            content = await self._drawing.draw(item["file"], estimate, head)
+        except DrawingError:
+            return None
         caption = wording.CAPTION.format(total=wording.total(estimate.total))
         return File(f"도배견적_{head.number}.{item['file']}", content, caption)
 
     async def word(self, item: dict[str, Any]) -> str | None:
-        """Word a callback request as it stands when it is sent; None where it is withdrawn."""
-        saved = await self._database.insist(lambda c: estimates.find(c, item["call"]))
+        """Word a callback request, or its contact, as it stands when it is sent.
+
+        None where it is withdrawn: name and phone are kept nowhere but in the estimate.
+        """
+        key = item.get("call") or item["contact"]
+        saved = await self._database.insist(lambda c: estimates.find(c, key))
         if saved is None or saved.called_at is None:
             return None
         current = _form(saved)
+        if "contact" in item:
+            return wording.CONTACT.format(name=current.name, phone=current.phone)
         total = wording.NO_TOTAL
         if saved.result:
             total = f"💰 {wording.total(Estimate.model_validate(saved.result).total)}"
@@ -294,20 +322,13 @@ def _saved(saved: Saved, changed: Form) -> Saved:
     return replace(saved, state=changed.state, form=changed.model_dump(mode="json"))
 
 
-def _both(first: Saved, then: Work[None] | None) -> Work[None]:
+def _both(*works: Work[None] | None) -> Work[None]:
     def write(connection: Connection) -> None:
-        estimates.save(connection, first)
-        if then:
-            then(connection)
+        for work in works:
+            if work:
+                work(connection)
 
     return write
-
-
-def _keyboard(estimate_id: int, buttons: Buttons) -> Keyboard:
-    return [
-        [{"text": b["text"], "data": f"{DATA}{estimate_id}:{b['data']}"} for b in row]
-        for row in buttons
-    ]
 
 
 def _files(estimate_id: int, keyboard: Keyboard) -> list[dict[str, Any]]:

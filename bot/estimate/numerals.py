@@ -15,12 +15,12 @@ _ONES = {
     **{"넉": 4, "다섯": 5, "여섯": 6, "일곱": 7, "여덟": 8, "여덜": 8, "아홉": 9},
 }
 
-_DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
+_DIGITS = r"\d{1,3}(?:,\d{3}){1,4}(?:\.\d{1,4})?|\d{1,12}(?:\.\d{1,4})?"
 _TENS_RE, _ONES_RE = "|".join(_TENS), "|".join(_ONES)
 _NATIVE_TENS = rf"(?:백\s*)?(?:{_TENS_RE})(?:\s*(?:{_ONES_RE}))?"
 _SINO_RE = "[일이삼사오육륙칠팔구]"
 # Words that surely are numbers may follow another word without a space; others may not.
-_SINO_LONG = rf"(?:{_SINO_RE}|\d)?\s*[십백천만](?:\s*(?:{_SINO_RE}|\d|[십백천]))*"
+_SINO_LONG = rf"(?:{_SINO_RE}|\d)?\s*[십백천만](?:\s*(?:{_SINO_RE}|\d|[십백천])){{0,8}}"
 _FRACTION = rf"(?:\s*점\s*{_SINO_RE})?"
 _SHORT = rf"(?<![가-힣])(?:{_ONES_RE}|(?!이\s){_SINO_RE}(?![일이삼사오육칠팔구]))"
 NUMBER = rf"(?:{_DIGITS}(?!\s*[십백])|{_NATIVE_TENS}|{_SINO_LONG}{_FRACTION}|{_SHORT})"

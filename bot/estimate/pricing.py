@@ -50,11 +50,6 @@ class Range(BaseModel):
     low: int
     high: int
 
-    @property
-    def middle(self) -> int:
-        """The middle, in whole won."""
-        return (self.low + self.high) // 2
-
 
 class Line(Range):
     """One line of the estimate."""

@@ -13,10 +13,8 @@ from bot.estimate.areas import Area, find_area
 from bot.estimate.numerals import NUMBER, parse_number
 from bot.estimate.reading import REJECTED
 from bot.estimate.slots import (
-    MAX_PYEONG,
     MAX_ROOMS,
     MAX_WORDS,
-    MIN_PYEONG,
     AreaBasis,
     Brand,
     Building,
@@ -26,7 +24,6 @@ from bot.estimate.slots import (
     Timing,
     Unit,
     Wallpaper,
-    to_pyeong,
 )
 from bot.estimate.spelling import correct
 

@@ -9,10 +9,7 @@ from bot.estimate.slots import SLOTS, AreaBasis, Brand, Slots, Unit, Wallpaper
 INTRO = "도배 견적을 함께 내 볼게요. 버튼을 누르거나 글로 답해 주세요."
 TAKEN = "✔ {taken}"
 NOT_UNDERSTOOD = "죄송해요, 잘 알아듣지 못했어요. 이렇게 알려 주세요. ({example})"
-STILL_NOT_UNDERSTOOD = (
-    "제가 자꾸 못 알아듣네요. 죄송해요. 아래 버튼에서 골라 주시거나, "
-    "사람과 이야기하고 싶으시면 그렇게 눌러 주세요."
-)
+STILL_NOT_UNDERSTOOD = "제가 자꾸 못 알아듣네요. 아래 버튼에서 골라 주시면 바로 알아들을 수 있어요."
 NO_SUCH_AREA = (
     "그 넓이로는 견적을 낼 수 없어요. 1평에서 1,000평 사이로 다시 알려 주세요. ({example})"
 )
@@ -24,7 +21,8 @@ NOTHING = "없음"
 NOTHING_YET = "아직 아무것도 답하지 않으셨어요."
 ESTIMATES = "지금까지 낸 견적이에요. 눌러서 열어 보세요."
 NO_ESTIMATES = "아직 낸 견적이 없어요. /estimate 를 보내시면 바로 시작할게요."
-DOCUMENT = "견적서"
+NO_DOCUMENT = "견적서를 그리지 못했어요. 잠시 뒤에 ‘📄 견적서’를 눌러 주세요."
+CONTACT = "📞 {name} · {phone}"
 CAPTION = "도배 견적 {total}"
 HAS_ENDED = "이 견적은 지워졌거나 쓸 수 없어요. /estimate 로 새로 시작해 주세요."
 
@@ -42,10 +40,10 @@ NAME_UNCLEAR = "성함만 짧게 적어 주세요. (예: 김도배)"
 PHONE_UNCLEAR = "전화번호를 읽지 못했어요. 010-1234-5678처럼 적어 주세요."
 CALL_REFUSED = "네, 연락처는 받지 않을게요. 견적은 그대로 있어요."
 CALL_REQUESTED = (
-    "📞 연락 요청을 가게에 전했어요. 끝자리 {end} 번호로 연락드릴게요.\n"
+    "📞 연락 요청을 받았어요. 가게에서 끝자리 {end} 번호로 연락드릴게요.\n"
     "마음이 바뀌시면 ‘연락 요청 취소’를 눌러 주세요."
 )
-CALL_WITHDRAWN = "연락 요청을 취소하고 이름과 전화번호를 지웠어요. 가게에도 알렸어요."
+CALL_WITHDRAWN = "연락 요청을 취소하고 이름과 전화번호를 지웠어요."
 SHOP_CALL = "📞 **연락 요청**\n{name} · {phone}\n\n{summary}\n\n{total}\n견적 보기: {link}"
 SHOP_WITHDRAWN = "🚫 연락 요청이 취소되었어요 (견적 {number})."
 NO_TOTAL = "아직 금액을 내기 전이에요."
