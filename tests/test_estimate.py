@@ -259,9 +259,12 @@ async def test_a_callback_is_asked_for_with_consent_and_the_shop_is_told_at_once
         row = await the_row(shop)
         assert f"?start=estimate_{row.id}" in told.text
         assert row.consented_at <= row.called_at
-        assert "도배 견적 245만" in (await tap(admin, wording.OPEN)).text
-        _, contact = await ask(admin, f"/start estimate_{row.id}", answers=2)
+        await admin.press_text(wording.OPEN)
+        opened, contact = await admin.wait_for(2, after=told.id)
+        assert "도배 견적 245만" in opened.text
         assert contact.text == "📞 박서준 · 010-2345-9876"
+        linked, _ = await ask(admin, f"/start estimate_{row.id}", answers=2)
+        assert linked.text == opened.text
         # Name and number stand in one place only.
         await shop.wait_until_idle()
         kept = [m.text for m in await shop.rows(select(Message))]
