@@ -15,6 +15,7 @@ from bot.playground.server import create_app, serve
 from bot.playground.store import Store
 from bot.settings import Settings
 
+FIRST_CUSTOMER = 1001  # of the playground; plays the shop's admin too, unless ADMINS says who
 _BOT_ID = 1000  # always the same: by it the bot knows its own messages again
 
 Say = Callable[[str], None]
@@ -25,7 +26,11 @@ async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> 
     is_ready = asyncio.Event()
     async with _playground(port, folder, is_ready.is_set) as (url, token):
         settings = settings.model_copy(
-            update={"telegram_token": SecretStr(token), "telegram_api_url": url}
+            update={
+                "telegram_token": SecretStr(token),
+                "telegram_api_url": url,
+                "admins": settings.admins or [FIRST_CUSTOMER],
+            }
         )
         async with (
             open_database(settings) as database,

@@ -97,6 +97,24 @@ async def test_start_ask_see_it_grow_rate_look_at_sources_reload(
         await expect(page.locator('[data-from="customer"] .text').first).to_have_text("/start")
 
 
+async def test_an_estimate_by_buttons_ends_in_a_picture_and_a_file(
+    browser: Browser, sqlite_url: str, model: ModelServer
+) -> None:
+    async with open_shop(sqlite_url, model) as shop, page_at(browser, shop.url) as page:
+        await send(page, "34평 아파트 실크로 천장까지 얼마예요?")
+        await expect(bot_messages(page).first).to_contain_text("어느 등급")
+        buttons = page.get_by_test_id("inline-button")
+        await buttons.filter(has_text=re.compile("^일반$")).click()
+        await expect(bot_messages(page).nth(1)).to_contain_text("공급(분양)")
+        await expect(bot_messages(page).first.get_by_test_id("inline-button")).to_have_count(0)
+        await buttons.filter(has_text="지금 견적 보기").click()
+        await expect(bot_messages(page).nth(2)).to_contain_text("245만~333만 원")
+        picture = bot_messages(page).nth(3).locator("img").first
+        await expect(picture).to_be_visible(timeout=20_000)
+        assert await picture.evaluate("image => image.naturalWidth") > 800
+        await expect(bot_messages(page).nth(4)).to_contain_text("도배견적_")
+
+
 async def test_the_commands_menu_opens_and_sends(
     browser: Browser, sqlite_url: str, model: ModelServer
 ) -> None:

@@ -15,7 +15,8 @@ import typer
 from sqlalchemy.exc import OperationalError
 
 from bot import cli
-from bot.estimate import questions
+from bot.demo import FIRST_CUSTOMER
+from bot.estimate import questions, wording
 from bot.playground.client import Playground
 from inference import models
 from tests.modelserver import MODEL, ModelServer
@@ -183,6 +184,11 @@ async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServ
             await customer.send(AIRING)
             (answer,) = await customer.wait_for(1)
             assert "맞바람" in answer.text
+            first = playground.customer(FIRST_CUSTOMER)  # hears of calls, so they are offered
+            await first.send("34평 실크 얼마예요?")
+            await first.wait_for(1)
+            await first.press_text(wording.NOW)
+            await first.wait_for(lambda seen: wording.CALL in str(seen[-1].buttons), timeout=30)
 
             port = url.rpartition(":")[2]
             code, _, errors = await run(
