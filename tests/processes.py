@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.settings import Settings
+from tests.modelserver import MODEL, ModelServer
+from tests.playground import TOKEN, Running
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -45,6 +47,34 @@ async def started(
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
         await process.communicate()
+
+
+@asynccontextmanager
+async def bot_process(
+    telegram: Running,
+    model: ModelServer,
+    database_url: str,
+    cwd: Path,
+    *options: str,
+    **changes: str,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the bot on a playground, from its login on."""
+    before = len(await telegram.playground.calls("getMe"))
+    async with started(
+        *("bot", *options),
+        cwd=cwd,
+        TELEGRAM_TOKEN=TOKEN,
+        TELEGRAM_API_URL=telegram.url,
+        MODEL_URL=model.url,
+        MODEL_NAME=MODEL,
+        DATABASE_URL=database_url,
+        **{"ANSWER_CHECK": "off", "LOG_FORMAT": "json", **changes},
+    ) as process:
+        async with asyncio.timeout(30):
+            while len(await telegram.playground.calls("getMe")) == before:
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+        yield process
 
 
 async def _start(*arguments: str, cwd: Path, **changes: str) -> asyncio.subprocess.Process:

@@ -3,7 +3,7 @@
     .venv/bin/python -m tests.read_utterances
 
 A sentence counts where every slot is right, the empty ones too. Sentences are written for the
-project (`tests/data/utterances.jsonl`). The rules were fitted on set A; B, C and D were written
+project (`tests/data/utterances.jsonl`). The rules were fitted on set A; B to E were written
 apart from them and read once before the rules were mended on them as well: docs/estimate.md.
 """
 

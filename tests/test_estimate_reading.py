@@ -54,6 +54,14 @@ def test_native_korean_numbers(number: int, ending: str) -> None:
     assert (area.value, area.unit) == (number, "pyeong")
 
 
+@pytest.mark.parametrize(
+    "town", ["부천", "인천", "춘천", "이천", "홍천", "포천", "제천", "만수동", "구만리"]
+)
+def test_towns_that_end_like_numbers(town: str) -> None:
+    for text in (f"{town} 25평 아파트", f"{town}이고 25평", f"{town} 스물다섯 평"):
+        assert read_slots(text).area == 25, text
+
+
 @given(st.decimals(4, 999, places=1), st.sampled_from(["㎡", "m2", " 제곱미터", "제곱", " 헤베"]))
 def test_square_metres(number: float, unit: str) -> None:
     area = find_area(f"전용 {number}{unit}")

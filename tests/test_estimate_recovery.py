@@ -1,7 +1,6 @@
 """An estimate while processes die and take turns: the form is in the database, nowhere else."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 from bot.estimate import wording
 from bot.playground.client import Customer
 from bot.playground.client import Message as Shown
-from tests.modelserver import MODEL, ModelServer
-from tests.playground import TOKEN, Running, running
-from tests.processes import started
+from tests.load.fleet import SECRET, free_ports
+from tests.modelserver import ModelServer
+from tests.playground import Running, running
+from tests.processes import bot_process
 
 # What is answered, how the next question begins, and whether it is a button.
 WAY = [
@@ -42,23 +42,6 @@ async def wait_for_question(customer: Customer, after: int, question: str) -> No
     await customer.wait_for(
         lambda seen: any(question in m.text for m in final(seen, after)), timeout=30
     )
-
-
-@asynccontextmanager
-async def bot_process(
-    telegram: Running, model: ModelServer, database_url: str, folder: Path, **changes: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    async with started(
-        *("bot", *(["--webhook"] if "WEBHOOK_URL" in changes else [])),
-        cwd=folder,
-        TELEGRAM_TOKEN=TOKEN,
-        TELEGRAM_API_URL=telegram.url,
-        DATABASE_URL=database_url,
-        MODEL_URL=model.url,
-        MODEL_NAME=MODEL,
-        **changes,
-    ) as process:
-        yield process
 
 
 async def test_killed_at_every_step_the_estimate_goes_on(
@@ -121,7 +104,7 @@ async def test_two_processes_take_alternate_answers(
 ) -> None:
     """Telegram's webhook is moved to the other process after each answer."""
     async with running() as telegram:
-        ports = [_free_port(), _free_port()]
+        ports = free_ports(2)
         urls = [f"http://127.0.0.1:{port}/telegram" for port in ports]
         async with (
             _replica(telegram, model, database_url, tmp_path, ports[0]),
@@ -129,16 +112,9 @@ async def test_two_processes_take_alternate_answers(
         ):
             customer = telegram.playground.customer(332)
             for step, (answer, question) in enumerate(WAY):
-                await telegram.bot.set_webhook(urls[step % 2], secret_token="s" * 20)
+                await telegram.bot.set_webhook(urls[step % 2], secret_token=SECRET)
                 sent = await customer.send(answer)
                 await wait_for_question(customer, sent.id, question)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -146,15 +122,8 @@ async def _replica(
     telegram: Running, model: ModelServer, database_url: str, folder: Path, port: int
 ) -> AsyncIterator[None]:
     url = f"http://127.0.0.1:{port}/telegram"
-    async with bot_process(
-        telegram,
-        model,
-        database_url,
-        folder,
-        WEBHOOK_URL=url,
-        WEBHOOK_SECRET="s" * 20,
-        LISTEN=f"127.0.0.1:{port}",
-    ):
+    hook = {"WEBHOOK_URL": url, "WEBHOOK_SECRET": SECRET, "LISTEN": f"127.0.0.1:{port}"}
+    async with bot_process(telegram, model, database_url, folder, "--webhook", **hook):
         async with asyncio.timeout(30):
             while (await telegram.bot.get_webhook_info()).url != url:
                 await asyncio.sleep(0.1)

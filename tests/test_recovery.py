@@ -1,8 +1,6 @@
 """The bot is killed at bad moments; started again, every question has exactly one answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +9,11 @@ from sqlalchemy import select
 from bot.playground.client import Message as Shown
 from db.database import open_database
 from db.models import Answer
-from tests.modelserver import MODEL, ModelServer
-from tests.playground import TOKEN, Running, running
-from tests.processes import started
+from tests.modelserver import ModelServer
+from tests.playground import TOKEN, running
+from tests.processes import bot_process
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
-
-
-@asynccontextmanager
-async def bot_process(
-    telegram: Running, model: ModelServer, database_url: str, cwd: Path
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    before = len(await telegram.playground.calls("getMe"))
-    async with started(
-        "bot",
-        cwd=cwd,
-        TELEGRAM_TOKEN=TOKEN,
-        TELEGRAM_API_URL=telegram.url,
-        MODEL_URL=model.url,
-        MODEL_NAME=MODEL,
-        DATABASE_URL=database_url,
-        ANSWER_CHECK="off",
-        LOG_FORMAT="json",
-    ) as process:
-        async with asyncio.timeout(30):
-            while len(await telegram.playground.calls("getMe")) == before:
-                assert process.returncode is None
-                await asyncio.sleep(0.05)
-        yield process
 
 
 def answers(seen: list[Shown]) -> list[Shown]:

@@ -26,7 +26,7 @@ _AREA = re.compile(
 _BARE_EXCLUSIVE = re.compile(rf"{_EXCLUSIVE}{_BETWEEN}(?P<number>{NUMBER})(?!\d|\s*[평년층개만])")
 _NOT_MEANT = re.compile(
     r"\s*(?:은|는|이)?\s*(?:아니고|아니라|말고|아니에|아니예|이?라\s?(?:그랬|했|햇)"
-    r"|(?:지난\s?\S+에?\s?|이미\s|벌써\s|다\s?)끝)"
+    r"|(?:이?요)?[ ,.]*(?:아 )?아니[다 ]|(?:지난\s?\S+에?\s?|이미\s|벌써\s|다\s?)끝)"
 )
 _OURS = re.compile(r"(?:우리|저희|남은|제)\s?\S{0,4}\s?$")
 _NATIONAL = re.compile(r"국민\s*평형|국평")  # the law's "국민주택규모": 전용 84㎡

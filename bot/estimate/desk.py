@@ -174,6 +174,8 @@ class Desk:
     def _reply(self, turn: Turn, before: Saved, step: Step) -> Reply:
         """Return the answer that a step leads to."""
         saved, now = _saved(before, step.form), utc_now()
+        if step.form.phone is None and not step.form.is_private:
+            saved = replace(saved, consented_at=None)  # nothing was given in the end
         keyboard = self._keyboard(saved, step.buttons)
         text, more = step.text or "", []
         match step.event:
@@ -189,8 +191,6 @@ class Desk:
                     words = wording.SHOP_WITHDRAWN.format(number=_number(saved))
                     more = self._notices(saved.id, {"text": words})
                 saved = replace(saved, called_at=None)
-        if step.form.phone is None and not step.form.is_private:
-            saved = replace(saved, consented_at=None)  # nothing was given in the end
         if step.text is None:
             more = [{"edit": turn.telegram_message_id, "keyboard": keyboard}]
         is_private = _form(before).is_private and step.event != Event.CONSULT

@@ -20,7 +20,11 @@ _TENS_RE, _ONES_RE = "|".join(_TENS), "|".join(_ONES)
 _NATIVE_TENS = rf"(?:백\s*)?(?:{_TENS_RE})(?:\s*(?:{_ONES_RE}))?"
 _SINO_RE = "[일이삼사오육륙칠팔구]"
 # Words that surely are numbers may follow another word without a space; others may not.
-_SINO_LONG = rf"(?:{_SINO_RE}|\d)?\s*[십백천만](?:\s*(?:{_SINO_RE}|\d|[십백천])){{0,8}}"
+# A scale alone begins no number within a word: 부천 25평 has 25, not 천 25.
+_SINO_LONG = (
+    rf"(?:(?:{_SINO_RE}|\d)\s*|(?<![가-힣]))[십백천만]"
+    rf"(?:\s*(?:{_SINO_RE}|\d(?!\d)|[십백천])){{0,8}}"
+)
 _FRACTION = rf"(?:\s*점\s*{_SINO_RE})?"
 _SHORT = rf"(?<![가-힣])(?:{_ONES_RE}|(?!이\s){_SINO_RE}(?![일이삼사오육칠팔구]))"
 NUMBER = rf"(?:{_DIGITS}(?!\s*[십백])|{_NATIVE_TENS}|{_SINO_LONG}{_FRACTION}|{_SHORT})"

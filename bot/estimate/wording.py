@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from bot.estimate.pricing import Estimate, Item, Package, Quantity, Range
 from bot.estimate.questions import BY_NAME, QUESTIONS, Question
-from bot.estimate.slots import SLOTS, AreaBasis, Brand, Slots, Unit, Wallpaper
+from bot.estimate.slots import SLOTS, Brand, Slots, Unit, Wallpaper
 
 INTRO = "도배 견적을 함께 내 볼게요. 버튼을 누르거나 글로 답해 주세요."
 TAKEN = "✔ {taken}"
@@ -30,7 +30,7 @@ CONSENT = (
     "가게에서 연락드리려면 개인정보 수집에 동의해 주셔야 해요.\n\n"
     "• 모으는 것: 이름, 전화번호\n"
     "• 쓰는 곳: 이 견적에 대한 상담 연락\n"
-    "• 보관: 상담이 끝날 때까지. 견적에서 ‘연락 요청 취소’를 누르시면 바로 지워요.\n\n"
+    "• 보관: ‘연락 요청 취소’를 누르실 때까지. 누르시면 바로 지워요.\n\n"
     "동의하지 않으셔도 견적은 그대로 보실 수 있어요. 동의하시겠어요?"
 )
 CONSENT_UNCLEAR = "‘동의해요’ 또는 ‘안 할래요’로 답해 주세요."
@@ -70,7 +70,6 @@ ITEMS = {
 VISIT = "정확한 금액은 방문해서 확인한 뒤 정해져요."
 _WALLPAPERS = {Wallpaper.PAPER: "합지", Wallpaper.SILK: "실크", Wallpaper.MIXED: "합지+실크"}
 _BRANDS = {Brand.STANDARD: "일반", Brand.PREMIUM: "프리미엄", Brand.ANY: "무관"}
-_BASES = {AreaBasis.SUPPLY: "공급", AreaBasis.EXCLUSIVE: "전용"}
 
 
 def amount(won: int) -> str:
