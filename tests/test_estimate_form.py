@@ -139,6 +139,9 @@ def test_no_text_stalls_the_reading(text: str) -> None:
 def test_a_new_area_does_not_keep_the_old_basis() -> None:
     step = after("84타입 아파트 실크", "34평이요")
     assert (step.form.slots.area, step.form.slots.area_basis) == (34, None)
+    told = form.write(step.form.but(asking="area_basis"), "공급")
+    same = form.write(told.form.but(asking="area"), "34평")
+    assert same.form.slots.area_basis == "supply"
 
 
 def test_a_whole_new_request_is_taken_in_the_middle() -> None:
@@ -214,6 +217,9 @@ def test_what_is_not_known_is_skipped_but_not_what_is_needed() -> None:
     assert step.form.asking == "building"
     assert step.form.skipped == ["brand"]
     assert after("잘 모르겠어요").form.asking == "wallpaper"
+    mixed = after("실크", "등급은 모르겠고 천장은 빼주세요")
+    assert mixed.form.slots.ceiling == "none"
+    assert mixed.form.skipped == []
 
 
 def test_back_goes_all_the_way_and_edit_shows_every_answer() -> None:

@@ -59,13 +59,13 @@ def write(form: Form, text: str) -> Step:
         return _write_contact(form, text)
     question = _asked(form)
     can_skip = not question.is_required
-    if can_skip and re.search(r"모르겠|몰라|패스|건너[뛸뛰]|넘어갈|넘어가", command):
+    said = read_slots(text).said()
+    if can_skip and not said and re.search(r"모르겠|몰라|패스|건너[뛸뛰]|넘어갈|넘어가", command):
         return skip(form, question.name)
     try:
         direct = read_choice(question, text)
     except AreaError:
         return _miss(form, wording.NO_SUCH_AREA)
-    said = read_slots(text).said()
     answers = direct is not None or not set(said).isdisjoint(question.slots)
     is_statement = answers and not asks_plainly(text)
     if is_knowledge_question(text) and not is_statement:
@@ -281,7 +281,8 @@ def _take(form: Form, question: Question, values: Values) -> Step:
 
 def _filled(slots: Slots, values: Values) -> Slots:
     """Return the slots with new values, and without what those make meaningless."""
-    if slots.area is not None and "area" in values:  # a new area, of which no basis is known
+    is_new_area = "area" in values and (values["area"], values["unit"]) != (slots.area, slots.unit)
+    if is_new_area and slots.area is not None:  # of which no basis is known
         values = {"area_basis": None, **values}
     filled = slots.model_copy(update=values)
     if BY_NAME["paper_width"].when(filled):
