@@ -28,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its table cuts off Korean words at the edge of a column
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 models_app = typer.Typer(help="모델 파일을 받고 확인합니다.", no_args_is_help=True)

@@ -323,6 +323,8 @@ async def test_estimate_help_names_every_slot_and_choice_in_both_languages(tmp_p
         (["--wallpaper", "gold", "--area", "34"], "silk(실크)"),
         (["--wallpaper", "silk", "--area", "10000"], "1,000평"),
         (["--wallpaper", "silk", "--area", "nan"], "area"),
+        (["--wallpaper", "silk", "--area", "서른네평"], "--area 서른네평"),
+        (["--wallpaper", "silk", "--area", "34", "--rooms", "1.5"], "rooms"),
         (["--wallpaper", "silk", "--area", "-3"], "area"),
         (["--wallpaper", "silk", "--area", "34", "--unit", "yard"], "sqm(㎡)"),
         (["--wallpaper", "silk", "--area", "34", "--occupied", "maybe"], "yes"),

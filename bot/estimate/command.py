@@ -15,10 +15,18 @@ from bot.estimate.drawing import Letterhead
 from bot.estimate.pricing import Estimate
 from bot.estimate.questions import BY_NAME
 from bot.estimate.reading import read_slots
-from bot.estimate.slots import MAX_ROOMS, SLOTS, Slots
+from bot.estimate.slots import MAX_PYEONG, MAX_ROOMS, MAX_WORDS, MIN_PYEONG, SLOTS, Slots
 from bot.formatting import parse
 
-_BOOLEANS = {"yes": True, "no": False, "네": True, "예": True, "아니요": False, "아니오": False}
+_BOOLEANS = {
+    **{"yes": True, "true": True, "네": True, "예": True},
+    **{"no": False, "false": False, "아니요": False, "아니오": False},
+}
+_WRONG = {
+    "area": f"{MIN_PYEONG}평에서 {MAX_PYEONG:,}평 사이의 면적이어야 해요.",
+    "rooms": f"0에서 {MAX_ROOMS} 사이의 정수여야 해요.",
+    "region": f"1자에서 {MAX_WORDS}자 사이여야 해요.",
+}
 _UNITS = {"pyeong": "pyeong", "평": "pyeong", "sqm": "sqm", "m2": "sqm", "㎡": "sqm"}
 _YES_NO = "yes|no"
 
@@ -42,14 +50,15 @@ def estimate(
     paper_width: Annotated[str | None, _choice("paper_width")] = None,
     brand: Annotated[str | None, _choice("brand")] = None,
     building: Annotated[str | None, _choice("building")] = None,
-    area: Annotated[float | None, typer.Option(help="면적 (area): 수, 예: 34")] = None,
+    area: Annotated[str | None, typer.Option(metavar="수", help="면적 (area): 예: 34")] = None,
     unit: Annotated[
         str, typer.Option(metavar="값", help="면적의 단위 (unit): pyeong 평, sqm ㎡")
     ] = "pyeong",
     area_basis: Annotated[str | None, _choice("area_basis")] = None,
     ceiling: Annotated[str | None, _choice("ceiling")] = None,
     rooms: Annotated[
-        int | None, typer.Option(help=f"범위 (rooms): 0 전체, 1~{MAX_ROOMS} 방 몇 개")
+        str | None,
+        typer.Option(metavar="수", help=f"범위 (rooms): 0 전체, 1~{MAX_ROOMS} 방 몇 개"),
     ] = None,
     remove_old: Annotated[str | None, _yes_no("기존 벽지 철거 (remove_old)")] = None,
     occupied: Annotated[str | None, _yes_no("거주 중 (occupied)")] = None,
@@ -102,17 +111,16 @@ def estimate(
                 ("putty", putty),
             )
         },
-        "area": area,
+        "area": _number("area", area),
         "unit": _unit(unit) if area is not None else None,
-        "rooms": rooms,
+        "rooms": _number("rooms", rooms),
         "region": region,
     }
     try:
         result = pricing.estimate(Slots(**given), rates.load(rates_file))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "area"
-        raise BadInputError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        where = str((*error.errors()[0]["loc"], "area")[0])
+        raise BadInputError(f"{where}: {_WRONG[where]}") from None
     except pricing.IncompleteError:
         msg = "벽지(--wallpaper)와 면적(--area)을 알려 주세요. 자세한 것은 --help를 보세요."
         raise BadInputError(msg) from None
@@ -144,6 +152,13 @@ def _value(name: str, text: str | None) -> str | None:
             return str(choice.values[name])
     taken = ", ".join(f"{c.name}({c.label})" for c in BY_NAME[name].choices)
     raise BadInputError(f"--{name.replace('_', '-')} {text}: {taken} 가운데 하나여야 해요.")
+
+
+def _number(name: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise BadInputError(f"--{name} {text}: 수여야 해요.") from None
 
 
 def _truth(name: str, text: str | None) -> bool | None:
