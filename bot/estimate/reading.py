@@ -1,13 +1,14 @@
 """Reads slots from what a customer writes or says, by rules alone.
 
-Three steps: spelling is set right, areas are found (`read_areas`), and everything else by
+Three steps: spelling is set right, areas are found (`areas.py`), and everything else by
 patterns over the sentence without its spaces, since those are where people disagree most. What
 a sentence takes back ("실크 말고 합지") is left out.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from bot.estimate.areas import find_area
 from bot.estimate.numerals import parse_number
@@ -23,6 +24,8 @@ from bot.estimate.slots import (
     Wallpaper,
 )
 from bot.estimate.spelling import correct
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 # Said of something right before: it is not meant.
 REJECTED = re.compile(
@@ -164,7 +167,7 @@ def _meant(compact: str, rule: _Rule) -> list[int]:
     ]
 
 
-def _last(compact: str, rules: list[_Rule], kind: type[Any]) -> Any:  # noqa: ANN401
+def _last(compact: str, rules: list[_Rule], kind: type[Kind]) -> Kind | None:
     """Return the value that is said last: people correct themselves forward."""
     hits = [(at, rule.value) for rule in rules for at in _meant(compact, rule)]
     return kind(max(hits)[1]) if hits else None
@@ -177,7 +180,7 @@ def _read_wallpaper(compact: str) -> Wallpaper | None:
     named.discard("mixed")
     if len(named) == 2:
         if _DECIDED.search(compact):
-            return _last(compact, _WALLPAPER[:2], Wallpaper)  # type: ignore[no-any-return]
+            return _last(compact, _WALLPAPER[:2], Wallpaper)
         return None if _UNDECIDED.search(compact) else Wallpaper.MIXED
     return Wallpaper(named.pop()) if named else None
 
@@ -196,7 +199,7 @@ def _read_building(compact: str) -> Building | None:
     commercial, *homes = _BUILDING
     if _meant(compact, commercial):
         return Building.COMMERCIAL
-    return _last(compact, homes, Building)  # type: ignore[no-any-return]  # of that kind
+    return _last(compact, homes, Building)
 
 
 def _read_ceiling(compact: str) -> Ceiling | None:
