@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, case, select, update
+from sqlalchemy import Connection, Insert, Select, bindparam, case, select, update
 
 from db.models import Estimate, Message, utc_now
 from db.queries import insert_into
@@ -123,6 +123,6 @@ def redact(connection: Connection, message_id: int) -> None:
     connection.execute(update(Message).where(Message.id == message_id).values(text=REDACTED))
 
 
-def _one(connection: Connection, statement: Any, given: dict[str, int]) -> Saved | None:  # noqa: ANN401
+def _one(connection: Connection, statement: Select[Any], given: dict[str, int]) -> Saved | None:
     row = connection.execute(statement, given).one_or_none()
     return Saved(*row) if row else None

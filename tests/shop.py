@@ -15,7 +15,7 @@ from bot.playground.client import Customer, Playground
 from bot.playground.store import Store
 from bot.settings import Settings
 from db.database import Database
-from db.models import Message
+from db.models import Estimate, Message
 from tests.modelserver import MODEL, ModelServer
 from tests.playground import TOKEN, Running, running
 
@@ -95,3 +95,30 @@ async def ask(customer: Customer, text: str, *, answers: int = 1) -> list[client
     """Send `text` and return the bot's final messages that follow it."""
     sent = await customer.send(text)
     return await customer.wait_for(answers, after=sent.id)
+
+
+async def last(customer: Customer, after: int) -> client.Message:
+    """Return the bot's next final message."""
+    return (await customer.wait_for(1, after=after))[-1]
+
+
+async def say(customer: Customer, text: str) -> client.Message:
+    """Send `text` and return the bot's final message that follows it."""
+    return (await ask(customer, text))[-1]
+
+
+async def tap(customer: Customer, label: str) -> client.Message:
+    """Press the newest button with that label and return the message that follows."""
+    before = (await customer.messages())[-1].id
+    await customer.press_text(label)
+    return await last(customer, before)
+
+
+def labels(message: client.Message) -> list[str]:
+    return [button["text"] for button in message.buttons]
+
+
+async def the_estimate(shop: Shop) -> Any:  # noqa: ANN401 - a row
+    """Return the row of the one estimate."""
+    (row,) = await shop.rows(select(Estimate))
+    return row

@@ -307,11 +307,8 @@ class Desk:
         return saved if _is_own(saved, turn) or turn.chat_id in self._shop.admins else None
 
 
-def _is_own(saved: Saved | None, turn: Turn) -> bool:
-    return saved is not None and (saved.chat_id, saved.customer_id) == (
-        turn.chat_id,
-        turn.customer_id,
-    )
+def _is_own(saved: Saved, turn: Turn) -> bool:
+    return (saved.chat_id, saved.customer_id) == (turn.chat_id, turn.customer_id)
 
 
 def _form(saved: Saved) -> Form:
