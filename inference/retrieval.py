@@ -18,15 +18,24 @@ import bm25s
 import numpy as np
 import numpy.typing as npt
 
+from inference import domain
+from inference.aspects import find_aspects, rate_fit
 from inference.knowledge import Entry
 
 Vectors = npt.NDArray[np.float32]
 
-# Weight of the bigram overlap beside the cosine, and the logistic curve from a hit's score and
-# its lead over the best other hit to the confidence that it answers: what
-# `python -m tests.fit_confidence` prints for tests/data/questions.csv.
-_OVERLAP = 0.15
-_CURVE = (53.2, 37.9, -50.3)
+# Weights beside the cosine: the bigram BM25 of questions and of answers (each as a share of the
+# best), and what a question wants to know. Chosen by tests.fit_confidence's figures.
+_QUESTION_WORDS, _ANSWER_WORDS, _ASPECT = 0.02, 0.02, 0.0125
+# Weight of the mean of an entry's phrasings beside its best: one phrasing alone may be like the
+# question by its sentence only, while the other says that the matter is another.
+_MEAN = 0.5
+
+# The logistic curve to the confidence that the best hit answers, over its score, its lead over
+# the next, the share of the question's bigrams that it holds, and the log-odds that the question
+# is the shop's business: what `python -m tests.fit_confidence` prints.
+_CURVE = (52.5, 36.4, 3.77, 0.095, -50.6)
+_CANDIDATES = 50  # that are looked at closely, by vectors and by words each
 
 _K1, _B = 1.5, 0.75
 _REMEMBERED = 2048  # questions whose hits are kept: many customers ask the same
@@ -63,11 +72,15 @@ class E5Embedder:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry that was found; `score` orders hits, `confidence` in 0–1 says if it answers."""
+    """An entry that was found; `score` orders hits, `confidence` in 0–1 says if it answers.
+
+    `evidence` is what the confidence was reckoned from, in the order of its curve.
+    """
 
     entry: Entry
     score: float
     confidence: float
+    evidence: tuple[float, ...] = ()
 
 
 class Retriever:
@@ -83,12 +96,12 @@ class Retriever:
         texts = [normalize(q) for entry in entries for q in entry.questions]
         self._owner = np.repeat(np.arange(len(entries)), [len(e.questions) for e in entries])
         self._embedder = embedder
+        outside = [normalize(text) for text in domain.read_off_topic()]
         self._vectors = _cached_vectors(embedder, texts, cache)
-        tokens = [bigrams(text) for text in texts]
-        self._bm25 = bm25s.BM25(k1=_K1, b=_B, method="lucene")
-        self._bm25.index(tokens, show_progress=False)
-        self._frequencies = Counter(token for document in tokens for token in set(document))
-        self._mean_length = sum(map(len, tokens)) / len(tokens)
+        self._domain = domain.Domain(self._vectors, _cached_vectors(embedder, outside, cache))
+        self._words = _Words(texts)
+        self._answer_words = _Words([normalize(" ".join(entry.answers)) for entry in entries])
+        self._aspects = [find_aspects(text) for text in texts]
         self._find = lru_cache(maxsize=_REMEMBERED)(self._search)
 
     def search(self, question: str, limit: int = 5) -> list[Hit]:
@@ -96,41 +109,79 @@ class Retriever:
         return list(self._find(normalize(question), limit))
 
     def _search(self, text: str, limit: int) -> tuple[Hit, ...]:
-        fused = self._vectors @ self._embedder.embed([text])[0] + _OVERLAP * self._overlap(text)
-        scores = np.full(len(self.entries), -np.inf)
-        np.maximum.at(scores, self._owner, fused)
-        best, second = np.partition(np.append(scores, [0.0]), -2)[:-3:-1]
-        order = np.argsort(-scores, kind="stable")[:limit]
-        return tuple(
-            Hit(
-                self.entries[i],
-                round(float(scores[i]), 4),
-                _confidence(scores[i], scores[i] - (second if i == order[0] else best)),
-            )
-            for i in order
-        )
+        vector = self._embedder.embed([text])[0]
+        cosines, words = self._vectors @ vector, self._words.score(text)
+        owners = np.unique(self._owner[np.union1d(_best(cosines), _best(words))])
+        near = np.flatnonzero(np.isin(self._owner, owners))  # every phrasing of the candidates
+        asked = find_aspects(text)
+        fits = np.array([rate_fit(asked, self._aspects[i]) for i in near], np.float32)
+        fused = cosines[near] + _QUESTION_WORDS * _share_of_best(words[near]) + _ASPECT * fits
+        answers = _ANSWER_WORDS * _share_of_best(self._answer_words.score(text)[owners])
+        scores: dict[int, tuple[float, int]] = {}  # by entry, with its best phrasing
+        for owner, answer in zip(owners, answers, strict=True):
+            own = np.flatnonzero(self._owner[near] == owner)
+            best = own[fused[own].argmax()]
+            score = (fused[best] + _MEAN * fused[own].mean()) / (1 + _MEAN) + answer
+            scores[int(owner)] = float(score), int(near[best])
+        order = sorted(scores, key=lambda i: (-scores[i][0], i))
+        first, second = (*(scores[i][0] for i in order[:2]), 0.0)[:2]
+        business = self._domain.rate(vector)
+        perfect = self._words.perfect(text)
+        hits, sure = [], 1.0
+        for i in order[:limit]:
+            score, place = scores[i]
+            lead = score - (second if i == order[0] else first)
+            evidence = (score, lead, float(words[place]) / perfect, business)
+            sure = min(sure, _confidence(evidence))  # a later hit is never surer
+            hits.append(Hit(self.entries[i], round(score, 4), sure, evidence))
+        return tuple(hits)
 
-    def _overlap(self, text: str) -> Vectors:
-        """Return the BM25 of each indexed question as a share of what `text` itself would get.
 
-        What no question knows weighs most, so a foreign subject lowers every share.
-        """
-        tokens = bigrams(text)
-        known = [token for token in tokens if token in self._bm25.vocab_dict]
+class _Words:
+    """BM25 over character bigrams."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        tokens = [bigrams(text) for text in texts]
+        self._count = len(tokens)
+        self._bm25 = bm25s.BM25(k1=_K1, b=_B, method="lucene")
+        self._bm25.index(tokens, show_progress=False)
+        self._frequencies = Counter(token for document in tokens for token in set(document))
+        self._mean_length = sum(map(len, tokens)) / len(tokens)
+
+    def score(self, text: str) -> Vectors:
+        """Return the BM25 of every text."""
+        known = [token for token in bigrams(text) if token in self._bm25.vocab_dict]
         if not known:
-            return np.zeros(len(self._owner), np.float32)
+            return np.zeros(self._count, np.float32)
         scores: Vectors = self._bm25.get_scores(known)
+        return scores
+
+    def perfect(self, text: str) -> float:
+        """Return what `text` itself would get: what no question knows weighs most."""
+        tokens = bigrams(text)
         damping = _K1 * (1 - _B + _B * len(tokens) / self._mean_length)
-        perfect = sum(
-            self._rarity(token) * count * count / (count + damping)
-            for token, count in Counter(tokens).items()
+        return max(
+            1e-9,
+            sum(
+                self._rarity(token) * count * count / (count + damping)
+                for token, count in Counter(tokens).items()
+            ),
         )
-        return scores / np.float32(perfect)
 
     def _rarity(self, token: str) -> float:
         """Return the inverse document frequency as BM25 ("lucene") has it."""
         frequency = self._frequencies[token]
-        return math.log(1 + (len(self._owner) - frequency + 0.5) / (frequency + 0.5))
+        return math.log(1 + (self._count - frequency + 0.5) / (frequency + 0.5))
+
+
+def _best(scores: Vectors) -> npt.NDArray[np.intp]:
+    if len(scores) <= _CANDIDATES:
+        return np.arange(len(scores))
+    return np.argpartition(-scores, _CANDIDATES)[:_CANDIDATES]
+
+
+def _share_of_best(scores: Vectors) -> Vectors:
+    return scores / max(float(scores.max()), 1e-9)
 
 
 def normalize(text: str) -> str:
@@ -146,9 +197,10 @@ def bigrams(text: str) -> list[str]:
     return [letters[i : i + 2] for i in range(len(letters) - 1)] or [letters] * bool(letters)
 
 
-def _confidence(score: float, lead: float) -> float:
-    by_score, by_lead, offset = _CURVE
-    return round(float(1 / (1 + np.exp(-(by_score * score + by_lead * lead + offset)))), 4)
+def _confidence(evidence: Sequence[float]) -> float:
+    *weights, offset = _CURVE
+    weighted = sum(w * x for w, x in zip(weights, evidence, strict=True)) + offset
+    return round(float(1 / (1 + np.exp(-weighted))), 4)
 
 
 def _cached_vectors(embedder: Embedder, texts: Sequence[str], cache: Path | None) -> Vectors:

@@ -1,6 +1,7 @@
 """Fits the retriever's confidence curve: `python -m tests.fit_confidence`.
 
-Regularised logistic regression on the best hit's score and lead, against whether it is right.
+Regularised logistic regression on the best hit's evidence, against whether it is right. The
+messages of tests/data/offtopic.txt take no part in the fitting: they are measured only.
 """
 
 import csv
@@ -13,6 +14,7 @@ from inference.knowledge import load, starter_path
 from inference.retrieval import E5Embedder, Hit, Retriever
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
+OFF_TOPIC = Path(__file__).parent / "data" / "offtopic.txt"
 
 
 def read_questions() -> list[tuple[str, set[str]]]:
@@ -40,21 +42,25 @@ def fit(features: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Print the curve and what the two thresholds do on the same questions."""
+    """Print the curve, what the thresholds do, and how the share kept falls with the threshold."""
     retriever = Retriever(load(starter_path()), E5Embedder())
     asked = read_questions()
-    found: list[list[Hit]] = [retriever.search(question, 2) for question, _ in asked]
-    features = np.array([[h[0].score, h[0].score - h[1].score] for h in found])
+    found: list[list[Hit]] = [retriever.search(question, 3) for question, _ in asked]
+    evidence = np.array([hits[0].evidence for hits in found])
     in_domain = np.array([bool(ids) for _, ids in asked])
     right = np.array([h[0].entry.id in ids for h, (_, ids) in zip(found, asked, strict=True)])
-    curve = fit(features, right.astype(float))
-    print("curve (score, lead, offset):", curve.round(1))
-    confidence = 1 / (1 + np.exp(-(features @ curve[:2] + curve[2])))
-    for name, threshold in (("FOUND", FOUND), ("CLEAR", CLEAR)):
+    print("curve (score, lead, share, business, offset):", fit(evidence, right * 1.0).round(3))
+    confidence = np.array([hits[0].confidence for hits in found])
+    unseen = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
+    off = np.array([retriever.search(message, 1)[0].confidence for message in unseen])
+    print(f"best hit right {right[in_domain].mean():.3f} of {in_domain.sum()}")
+    print("threshold  in-domain kept  off-topic kept  unseen off-topic kept  best hit right")
+    for threshold in sorted({FOUND, CLEAR, *np.arange(0.1, 1.0, 0.1).round(1)}):
         kept = confidence >= threshold
+        name = {FOUND: " FOUND", CLEAR: " CLEAR"}.get(threshold, "")
         print(
-            f"{name} {threshold}: in-domain kept {kept[in_domain].mean():.3f}, "
-            f"off-topic kept {kept[~in_domain].mean():.3f}, best hit right {right[kept].mean():.3f}"
+            f"{threshold:9.2f}  {kept[in_domain].mean():14.3f}  {kept[~in_domain].mean():14.3f}  "
+            f"{(off >= threshold).mean():21.3f}  {right[kept].mean():14.3f}{name}"
         )
 
 

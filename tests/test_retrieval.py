@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.consult import CLEAR, FOUND
+from inference.domain import read_off_topic
 from inference.knowledge import Entry, KnowledgeError, load, starter_path
 from inference.retrieval import E5Embedder, Hit, Retriever, Vectors, normalize
-from tests.fit_confidence import read_questions
+from tests.fit_confidence import OFF_TOPIC, read_questions
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "dacon-236216" / "train.csv"
 
@@ -48,7 +49,7 @@ def share(kept: Sequence[bool]) -> float:
 
 def test_the_starter_knowledge_is_complete() -> None:
     entries = load(starter_path())
-    assert len(entries) >= 60
+    assert len(entries) >= 400
     assert len({entry.id for entry in entries}) == len(entries)
     assert len({question for entry in entries for question in entry.questions}) == 2 * len(entries)
     assert all(len(entry.questions) == 2 for entry in entries)
@@ -71,7 +72,7 @@ def test_a_known_question_finds_its_entry(
 
 def test_the_right_entry_is_among_the_first(asked: Asked) -> None:
     in_domain = [(ids, [hit.entry.id for hit in hits]) for ids, hits in asked if ids]
-    assert share([found[0] in ids for ids, found in in_domain]) >= 0.84
+    assert share([found[0] in ids for ids, found in in_domain]) >= 0.82
     assert share([bool(ids & set(found)) for ids, found in in_domain]) >= 0.95
 
 
@@ -85,6 +86,23 @@ def test_a_clear_hit_is_right_and_never_off_topic(asked: Asked) -> None:
 def test_found_keeps_what_is_in_domain_and_little_else(asked: Asked) -> None:
     assert share([hits[0].confidence >= FOUND for ids, hits in asked if ids]) >= 0.95
     assert share([hits[0].confidence >= FOUND for ids, hits in asked if not ids]) <= 0.10
+
+
+def test_what_is_none_of_the_shops_business_is_declined(retriever: Retriever) -> None:
+    """Messages that took no part in choosing anything."""
+    messages = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
+    hits = [retriever.search(message, 1)[0] for message in messages]
+    assert len(messages) == 200
+    assert share([hit.confidence < FOUND for hit in hits]) >= 0.95
+    assert all(hit.confidence < CLEAR for hit in hits)
+
+
+@pytest.mark.parametrize("subject", ["합지벽지", "실크벽지", "규조토벽지", "원목마루"])
+def test_an_advantage_is_not_answered_with_a_drawback(retriever: Retriever, subject: str) -> None:
+    (pro,) = retriever.search(f"{subject} 장점 좀 알려 주세요", 1)
+    (con,) = retriever.search(f"{subject} 단점 좀 알려 주세요", 1)
+    assert (subject in pro.entry.questions[0], "장점" in pro.entry.questions[0]) == (True, True)
+    assert (subject in con.entry.questions[0], "단점" in con.entry.questions[0]) == (True, True)
 
 
 def test_a_later_hit_is_never_surer(asked: Asked) -> None:
@@ -101,8 +119,8 @@ def test_second_phrasings_find_their_entry_in_the_competitions_file(embedder: E5
         (entry.id, [hit.entry.id for hit in retriever.search(entry.questions[1], 3)])
         for entry in entries
     ]
-    assert share([ids[0] == right for right, ids in found]) >= 0.91
-    assert share([right in ids for right, ids in found]) >= 0.995
+    assert share([ids[0] == right for right, ids in found]) >= 0.95
+    assert share([right in ids for right, ids in found]) >= 0.998
 
 
 # Any text
@@ -210,7 +228,7 @@ class CountingEmbedder:
         self.embedded = 0
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        self.embedded += len(texts)
+        self.embedded += len(set(texts) - OUTSIDE)
         rows = np.zeros((len(texts), 64), np.float32)
         for row, text in zip(rows, texts, strict=True):
             for letter, count in Counter(text or " ").items():
@@ -219,6 +237,7 @@ class CountingEmbedder:
         return vectors
 
 
+OUTSIDE = {normalize(text) for text in read_off_topic()}  # embedded once, whatever is known
 ENTRIES = [
     Entry("1", ("도배는 며칠 걸리나요?", "도배 기간이 얼마나 돼요?"), "기타", ("하루면 됩니다.",)),
     Entry("2", ("곰팡이는 어떻게 없애나요?",), "기타", ("말리고 닦아 주세요.",)),
@@ -232,7 +251,7 @@ def test_the_second_start_reads_the_vectors(tmp_path: Path) -> None:
     again = Retriever(ENTRIES, second, cache=tmp_path / "cache")
     assert second.embedded == 0
     assert again.search("도배 며칠?") == hits
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_changed_knowledge_is_embedded_anew(tmp_path: Path) -> None:
@@ -254,8 +273,8 @@ def test_another_embedder_has_vectors_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array", None])
 def test_a_damaged_cache_is_replaced(tmp_path: Path, damage: bytes | None) -> None:
     Retriever(ENTRIES, CountingEmbedder(), cache=tmp_path)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:-10] if damage is None else damage)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-10] if damage is None else damage)
     embedder = CountingEmbedder()
     Retriever(ENTRIES, embedder, cache=tmp_path).search("도배")
     assert embedder.embedded == 3 + 1
