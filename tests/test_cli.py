@@ -84,13 +84,13 @@ async def test_ask_without_model_and_without_a_find_exits_with_3(
 @needs_model
 async def test_ask_with_the_embedded_model_answers_from_what_was_found(tmp_path: Path) -> None:
     code, output, _ = await run(
-        *("ask", "--json", "벽지 안에 공기가 들어가서 볼록해졌는데 없앨 수 있어요?"), cwd=tmp_path
+        *("ask", "--json", "벽지 풀자국이 하얗게 남았는데 지울 수 있어요?"), cwd=tmp_path
     )
     answer = json.loads(output)
     assert code == 0
     assert answer["model"] == "qwen2.5-coder-0.5b-instruct-q4_k_m"
     assert answer["way"] in {"model", "fallback"}
-    assert answer["sources"][0]["id"] == "DB_064"
+    assert answer["sources"][0]["id"] == "DB_008"
 
 
 async def test_a_knowledge_file_that_is_none_is_named(tmp_path: Path) -> None:
