@@ -1,7 +1,8 @@
 """Fits the retriever's confidence curve: `python -m tests.fit_confidence`.
 
 Regularised logistic regression on the best hit's evidence, against whether it is right. The
-messages of tests/data/offtopic.txt take no part in the fitting: they are measured only.
+messages of tests/data/offtopic.txt and the questions of paraphrases.csv, which ask in other words
+than the knowledge's, take no part in the fitting: they are measured only.
 """
 
 import csv
@@ -14,12 +15,13 @@ from inference.knowledge import load, starter_path
 from inference.retrieval import E5Embedder, Hit, Retriever
 
 QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
+PARAPHRASES = QUESTIONS.with_name("paraphrases.csv")
 OFF_TOPIC = Path(__file__).parent / "data" / "offtopic.txt"
 
 
-def read_questions() -> list[tuple[str, set[str]]]:
+def read_questions(path: Path = QUESTIONS) -> list[tuple[str, set[str]]]:
     """Return each question with the ids of its right entries, none for one off topic."""
-    with QUESTIONS.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [
             (row["question"], set(filter(None, row["expected_id"].split("|"))))
             for row in csv.DictReader(file)
@@ -53,14 +55,20 @@ def main() -> None:
     confidence = np.array([hits[0].confidence for hits in found])
     unseen = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
     off = np.array([retriever.search(message, 1)[0].confidence for message in unseen])
-    print(f"best hit right {right[in_domain].mean():.3f} of {in_domain.sum()}")
-    print("threshold  in-domain kept  off-topic kept  unseen off-topic kept  best hit right")
+    others = [(retriever.search(question, 3), ids) for question, ids in read_questions(PARAPHRASES)]
+    sure = np.array([hits[0].confidence for hits, _ in others])
+    first = np.array([hits[0].entry.id in ids for hits, ids in others])
+    print(f"best hit right: {right[in_domain].mean():.3f} of {in_domain.sum()}", end="")
+    print(f", unseen {first.mean():.3f} of {len(others)}")
+    print("           in-domain  off-topic  unseen in-domain  unseen off-topic  best hit  unseen")
+    print("threshold       kept       kept              kept              kept     right   right")
     for threshold in sorted({FOUND, CLEAR, *np.arange(0.1, 1.0, 0.1).round(1)}):
         kept = confidence >= threshold
         name = {FOUND: " FOUND", CLEAR: " CLEAR"}.get(threshold, "")
         print(
-            f"{threshold:9.2f}  {kept[in_domain].mean():14.3f}  {kept[~in_domain].mean():14.3f}  "
-            f"{(off >= threshold).mean():21.3f}  {right[kept].mean():14.3f}{name}"
+            f"{threshold:9.2f}  {kept[in_domain].mean():9.3f}  {kept[~in_domain].mean():9.3f}  "
+            f"{(sure >= threshold).mean():16.3f}  {(off >= threshold).mean():16.3f}  "
+            f"{right[kept].mean():8.3f}  {first[sure >= threshold].mean():6.3f}{name}"
         )
 
 
