@@ -25,7 +25,8 @@ from inference.knowledge import Entry
 Vectors = npt.NDArray[np.float32]
 
 # Weights beside the cosine: the bigram BM25 of questions and of answers (each as a share of the
-# best), and what a question wants to know. Chosen by tests.fit_confidence's figures.
+# best), and what a question wants to know. Chosen by hand on
+# tests/data/questions.csv and the competition's file, between which they are a compromise.
 _QUESTION_WORDS, _ANSWER_WORDS, _ASPECT = 0.02, 0.02, 0.0125
 # Weight of the mean of an entry's phrasings beside its best: one phrasing alone may be like the
 # question by its sentence only, while the other says that the matter is another.

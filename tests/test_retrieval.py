@@ -89,7 +89,7 @@ def test_found_keeps_what_is_in_domain_and_little_else(asked: Asked) -> None:
 
 
 def test_what_is_none_of_the_shops_business_is_declined(retriever: Retriever) -> None:
-    """Messages that took no part in choosing anything."""
+    """Messages on which no weight was fitted, though the ridge and FOUND were chosen in sight."""
     messages = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
     hits = [retriever.search(message, 1)[0] for message in messages]
     assert len(messages) == 200
