@@ -18,11 +18,9 @@ import bm25s
 import numpy as np
 import numpy.typing as npt
 
-from inference import domain
 from inference.aspects import find_aspects, rate_fit
+from inference.domain import Domain, Vectors, read_off_topic
 from inference.knowledge import Entry
-
-Vectors = npt.NDArray[np.float32]
 
 # Weights beside the cosine: the bigram BM25 of questions and of answers (each as a share of the
 # best), and what a question wants to know. Chosen by hand on
@@ -97,9 +95,9 @@ class Retriever:
         texts = [normalize(q) for entry in entries for q in entry.questions]
         self._owner = np.repeat(np.arange(len(entries)), [len(e.questions) for e in entries])
         self._embedder = embedder
-        outside = [normalize(text) for text in domain.read_off_topic()]
+        outside = [normalize(text) for text in read_off_topic()]
         self._vectors = _cached_vectors(embedder, texts, cache)
-        self._domain = domain.Domain(self._vectors, _cached_vectors(embedder, outside, cache))
+        self._domain = Domain(self._vectors, _cached_vectors(embedder, outside, cache))
         self._words = _Words(texts)
         self._answer_words = _Words([normalize(" ".join(entry.answers)) for entry in entries])
         self._aspects = [find_aspects(text) for text in texts]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bot.consult import CLEAR, FOUND
+from inference import logistic
 from inference.knowledge import load, starter_path
 from inference.retrieval import E5Embedder, Hit, Retriever
 
@@ -28,21 +29,6 @@ def read_questions(path: Path = QUESTIONS) -> list[tuple[str, set[str]]]:
         ]
 
 
-def fit(features: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return weights and offset (features + 1,) by Newton's method; features are (n, k)."""
-    mean, spread = features.mean(0), features.std(0)
-    inputs = np.c_[(features - mean) / spread, np.ones(len(features))]
-    ridge = 0.5 * np.diag([*np.ones(features.shape[1]), 0.0])
-    weights = np.zeros(inputs.shape[1])
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-inputs @ weights))
-        slope = inputs.T @ (right - chance) - ridge @ weights
-        curvature = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + ridge
-        weights += np.linalg.solve(curvature, slope)
-    scaled = weights[:-1] / spread
-    return np.append(scaled, weights[-1] - scaled @ mean)
-
-
 def main() -> None:
     """Print the curve, what the thresholds do, and how the share kept falls with the threshold."""
     retriever = Retriever(load(starter_path()), E5Embedder())
@@ -51,7 +37,8 @@ def main() -> None:
     evidence = np.array([hits[0].evidence for hits in found])
     in_domain = np.array([bool(ids) for _, ids in asked])
     right = np.array([h[0].entry.id in ids for h, (_, ids) in zip(found, asked, strict=True)])
-    print("curve (score, lead, share, business, offset):", fit(evidence, right * 1.0).round(3))
+    weights, offset = logistic.fit(evidence, right, spread=evidence.std(0), ridge=0.5)
+    print("curve (score, lead, share, business, offset):", weights.round(3), round(offset, 3))
     confidence = np.array([hits[0].confidence for hits in found])
     unseen = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
     off = np.array([retriever.search(message, 1)[0].confidence for message in unseen])

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.consult import CLEAR, FOUND
-from inference.domain import read_off_topic
+from inference.domain import Vectors, read_off_topic
 from inference.knowledge import Entry, KnowledgeError, load, starter_path
-from inference.retrieval import E5Embedder, Hit, Retriever, Vectors, normalize
-from tests.fit_confidence import OFF_TOPIC, read_questions
+from inference.retrieval import E5Embedder, Hit, Retriever, normalize
+from tests.fit_confidence import OFF_TOPIC, PARAPHRASES, read_questions
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "dacon-236216" / "train.csv"
 
@@ -95,6 +95,16 @@ def test_what_is_none_of_the_shops_business_is_declined(retriever: Retriever) ->
     assert len(messages) == 200
     assert share([hit.confidence < FOUND for hit in hits]) >= 0.95
     assert all(hit.confidence < CLEAR for hit in hits)
+
+
+def test_a_question_in_other_words_is_answered_rightly_or_not_at_once(retriever: Retriever) -> None:
+    """Questions that avoid the knowledge's words: few are found, those sent at once are right."""
+    asked = [(ids, retriever.search(question, 3)) for question, ids in read_questions(PARAPHRASES)]
+    clear = [hits[0].entry.id in ids for ids, hits in asked if hits[0].confidence >= CLEAR]
+    assert share([hits[0].entry.id in ids for ids, hits in asked]) >= 0.44
+    assert share([bool(ids & {hit.entry.id for hit in hits}) for ids, hits in asked]) >= 0.58
+    assert len(clear) >= 8
+    assert all(clear)
 
 
 @pytest.mark.parametrize("subject", ["합지벽지", "실크벽지", "규조토벽지", "원목마루"])
