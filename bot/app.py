@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 
-import platformdirs
 import structlog
 from filelock import FileLock, Timeout
 from sqlalchemy import literal, select
@@ -19,6 +17,7 @@ from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
 from bot.estimate.drawing import DrawingProcess
 from bot.gate import Gate
+from bot.library import Index, Library, follow
 from bot.outbound import Outbound
 from bot.pacing import Pacing
 from bot.receiving import Receiver
@@ -29,9 +28,9 @@ from bot.web import Door
 from bot.worker import Worker
 from db import database as db
 from db.database import Database
-from inference import embedded, knowledge, models
+from inference import embedded, models
 from inference.client import ModelClient, TimeLimits
-from inference.retrieval import E5Embedder, Retriever
+from inference.embeddings import Progress
 
 log = structlog.get_logger()
 
@@ -40,15 +39,24 @@ _WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat 
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """Migrate the database to the newest revision and keep it open."""
-    with _only_process_on(settings):
-        database = db.open_database(settings.database_url.get_secret_value())
+async def open_database(settings: Settings, *, beside: bool = False) -> AsyncIterator[Database]:
+    """Migrate the database to the newest revision and keep it open.
+
+    With `beside`, a bot may have the SQLite file open: then it has migrated it, too.
+    """
+    async with AsyncExitStack() as stack:
         try:
+            stack.enter_context(_only_process_on(settings))
+            is_first = True
+        except OperatorError:
+            if not beside:
+                raise
+            is_first = False
+        database = db.open_database(settings.database_url.get_secret_value())
+        stack.push_async_callback(database.close)
+        if is_first:
             await db.upgrade(database)
-            yield database
-        finally:
-            await database.close()
+        yield database
 
 
 @contextmanager
@@ -71,16 +79,25 @@ def _only_process_on(settings: Settings) -> Iterator[None]:
 
 @asynccontextmanager
 async def open_consultant(
-    settings: Settings, *, model_required: bool = True
+    settings: Settings,
+    database: Database | None = None,
+    *,
+    model_required: bool = True,
+    live: bool = True,
+    progress: Progress | None = None,
 ) -> AsyncIterator[Consultant]:
     """Load the knowledge, reach the model (the embedded one is started) and consult.
 
+    The knowledge is the file's and the database's; while `live`, what changes of it is taken up.
     Where the model is not required and does not start, it counts as away.
     """
     at_once = settings.model_at_once or (32 if settings.model_url else embedded.PARALLEL)
+    library = Library(settings.knowledge, database)
+    index = Index(settings)
     async with open_model(settings, required=model_required) as client:
-        yield Consultant(
-            await asyncio.to_thread(_load_retriever, settings.knowledge),
+        state = await library.state()
+        consultant = Consultant(
+            await index.build(await library.read(), progress or _log_progress),
             client,
             policy=settings.policy,
             check_answers=settings.answer_check,
@@ -92,13 +109,26 @@ async def open_consultant(
             ),
             gate=Gate(at_once=at_once, most_waiting=settings.model_queue),
             adapter=settings.model_adapter or None,
+            phone=settings.shop_phone,
         )
 
+        async def take_up() -> None:
+            consultant.retriever = await index.build(await library.read(), _log_progress)
+            log.info("knowledge_taken_up", entries=len(consultant.retriever.entries))
 
-def _load_retriever(path: Path | None) -> Retriever:
-    entries = knowledge.load(path or knowledge.starter_path())
-    cache = platformdirs.user_cache_path("deepbot") / "vectors"
-    return Retriever(entries, E5Embedder(), cache=cache)
+        following = asyncio.create_task(follow(library, state, take_up)) if live else None
+        try:
+            yield consultant
+        finally:
+            if following:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+
+
+def _log_progress(done: int, total: int) -> None:
+    """Say how far the vectors of new knowledge have come, about ten times."""
+    if done == total or done * 10 // total != max(0, done - 32) * 10 // total:
+        log.info("embedding_knowledge", done=done, of=total)
 
 
 @asynccontextmanager

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import errno
 import functools
-import json
 import signal
 import sqlite3
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 from pydantic import SecretStr, ValidationError
@@ -20,9 +19,6 @@ from bot.errors import BadInputError, OperatorError
 from bot.estimate import command
 from bot.settings import Settings
 
-if TYPE_CHECKING:
-    from bot.consult import Consultation
-
 app = typer.Typer(
     help="딥봇: 도배 가게를 위한 텔레그램 상담 도우미",
     no_args_is_help=True,
@@ -31,8 +27,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # its table cuts off Korean words at the edge of a column
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+knowledge_app = typer.Typer(
+    help="지식을 가져오고, 찾고, 내보내고, 살펴봅니다.", no_args_is_help=True
+)
 models_app = typer.Typer(help="모델 파일을 받고 확인합니다.", no_args_is_help=True)
 db_app = typer.Typer(help="데이터베이스를 옮기고 확인합니다.", no_args_is_help=True)
+app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
 
@@ -44,6 +44,7 @@ DEMO_PORT = 8765
 
 Port = Annotated[int, typer.Option(help="페이지를 열 포트", min=0, max=65535)]
 Folder = Annotated[Path, typer.Option(help="대화를 남겨 둘 폴더")]
+AsJson = Annotated[bool, typer.Option("--json", help="한 줄에 하나씩 JSON으로 출력")]
 
 
 @app.command()
@@ -96,7 +97,7 @@ def bot(
         async with (
             open_door(settings.listen) as door,
             open_database(settings) as database,
-            open_consultant(settings) as consultant,
+            open_consultant(settings, database) as consultant,
             running_bot(settings, database, consultant, webhook=webhook, door=door),
         ):
             await asyncio.Event().wait()
@@ -106,59 +107,33 @@ def bot(
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="물어볼 말", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="JSON 한 줄로 출력")] = False,
+    question: Annotated[
+        str, typer.Argument(help="물어볼 말; -는 표준 입력에서 한 줄에 하나", show_default=False)
+    ],
+    as_json: AsJson = False,
+    retrieve_only: Annotated[
+        bool, typer.Option("--retrieve-only", help="모델 없이 가장 가까운 항목 10개")
+    ] = False,
+    knowledge: Annotated[
+        Path | None,
+        typer.Option(metavar="파일", help="이 지식 파일만으로 (가져온 지식은 빼고)"),
+    ] = None,
 ) -> None:
-    """질문 하나에 답하고 출처를 보여 줍니다.
+    """질문에 답하고 출처를 보여 줍니다.
 
     종료 코드: 0 답함, 2 비었거나 너무 긴 질문, 3 모델에 닿지 못했고 찾은 자료도 없음.
     """
-    from inference.prompts import MAX_QUESTION_CHARS
-    from inference.retrieval import normalize
+    from bot import ask_command
 
-    if question.encode(errors="ignore").decode() != question:
-        _fail("질문의 글자를 읽을 수 없어요. UTF-8로 보내 주세요.", BAD_INPUT)
-    if not normalize(question):
-        _fail("질문이 비어 있어요.", BAD_INPUT)
-    if len(question) > MAX_QUESTION_CHARS:
-        _fail(f"질문이 너무 길어요. {MAX_QUESTION_CHARS:,}자 안으로 줄여 주세요.", BAD_INPUT)
     settings = _settings()
+    if knowledge:
+        settings = settings.model_copy(update={"knowledge": knowledge})
     logs.configure(settings.log_format, level=logs.QUIET)
-    consultation = _run(_ask(settings, question))
-    if as_json:
-        _say(json.dumps(_as_dict(consultation), ensure_ascii=False))
-    else:
-        _say(consultation.text)
-        for source in consultation.sources:
-            _say(f"  출처: {source['question']} ({source['id']}, {source['score']:.2f})")
-    if consultation.way == "failed":
+    output = ask_command.Output(_say, as_json=as_json)
+    if retrieve_only:
+        _run(ask_command.retrieve(settings, question, output, alone=knowledge is not None))
+    elif not _run(ask_command.ask(settings, question, output, alone=knowledge is not None)):
         raise typer.Exit(NO_ANSWER)
-
-
-async def _ask(settings: Settings, question: str) -> "Consultation":
-    from rich.console import Console
-
-    from bot.app import open_consultant
-    from bot.consult import Consultation
-
-    with Console(stderr=True).status("답을 찾는 중…"):
-        async with open_consultant(settings, model_required=False) as consultant:
-            async for step in consultant.answer(question):
-                if isinstance(step, Consultation):
-                    return step
-    raise AssertionError
-
-
-def _as_dict(consultation: "Consultation") -> dict[str, Any]:
-    return {
-        "answer": consultation.text,
-        "sources": consultation.sources,
-        "confidence": consultation.confidence,
-        "model": consultation.model,
-        "way": consultation.way,
-        "first_token_s": consultation.first_token_s,
-        "total_s": consultation.total_s,
-    }
 
 
 @app.command()
@@ -187,6 +162,79 @@ def estimate(**options: Any) -> None:  # noqa: ANN401, D103 - as what it wraps
         _fail(str(error), FAILED)
     except OSError as error:
         _fail(_explain(error), FAILED)
+
+
+@knowledge_app.command("import")
+def import_knowledge(
+    file: Annotated[Path, typer.Argument(help="CSV, XLSX 또는 JSONL 파일", show_default=False)],
+) -> None:
+    """파일의 지식을 데이터베이스에 넣습니다. 같은 id는 바뀌고, 실행 중인 봇이 곧 씁니다.
+
+    열: id, 질문_1, 질문_2 …, category, 답변_1 … (NO, 카테고리, 질문1, 답변1이나 Question, Answer도
+    됩니다).
+    """
+    from bot import knowledge_command
+
+    if not _run(knowledge_command.import_file(_settings(), file, say=_say)):
+        raise typer.Exit(FAILED)
+
+
+@knowledge_app.command("list")
+def list_knowledge(as_json: AsJson = False) -> None:
+    """모든 항목을 한 줄에 하나씩 보여 줍니다."""
+    from bot import knowledge_command
+
+    _run(knowledge_command.list_entries(_settings(), as_json=as_json, say=_say))
+
+
+@knowledge_app.command("search")
+def search_knowledge(
+    question: Annotated[str, typer.Argument(help="찾을 말", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """질문에 가장 가까운 항목 10개를 신뢰도와 함께 보여 줍니다."""
+    from bot import ask_command
+
+    settings = _settings()
+    logs.configure(settings.log_format, level=logs.QUIET)
+    _run(ask_command.retrieve(settings, question, ask_command.Output(_say, as_json=as_json)))
+
+
+@knowledge_app.command("export")
+def export_knowledge(
+    file: Annotated[Path, typer.Argument(help="적을 파일 (.csv 또는 .jsonl)", show_default=False)],
+) -> None:
+    """모든 항목을 파일에 적습니다 (대회의 열 이름으로)."""
+    from bot import knowledge_command
+
+    _run(knowledge_command.export(_settings(), file, say=_say))
+
+
+@knowledge_app.command("remove")
+def remove_knowledge(
+    ids: Annotated[list[str], typer.Argument(help="뺄 항목의 id", show_default=False)],
+) -> None:
+    """항목을 뺍니다. 기본 지식의 항목도 뺄 수 있습니다."""
+    from bot import knowledge_command
+
+    _run(knowledge_command.remove(_settings(), ids, say=_say))
+
+
+@knowledge_app.command("check")
+def check_knowledge(
+    file: Annotated[
+        Path | None, typer.Argument(help="살펴볼 파일; 비우면 지금의 지식", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """겹치는 질문, 어긋나는 수, 빈칸, 모르는 분류, 긴 답, 빠진 주의를 찾습니다.
+
+    종료 코드: 0 고칠 것 없음, 1 있음.
+    """
+    from bot import knowledge_command
+
+    if not _run(knowledge_command.check(_settings(), file, as_json=as_json, say=_say)):
+        raise typer.Exit(FAILED)
 
 
 @models_app.command("fetch")
@@ -285,11 +333,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     from alembic.util import CommandError
     from sqlalchemy.exc import ArgumentError, DBAPIError
 
+    from inference.embeddings import EmbedderError
     from inference.knowledge import KnowledgeError
 
     try:
         return asyncio.run(work)
-    except (OperatorError, KnowledgeError) as error:
+    except BadInputError as error:
+        _fail(str(error), BAD_INPUT)
+    except (OperatorError, KnowledgeError, EmbedderError) as error:
         _fail(str(error), FAILED)
     except (ArgumentError, CommandError):
         _fail("DATABASE_URL 또는 판 이름이 잘못됐어요.", BAD_INPUT)

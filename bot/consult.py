@@ -1,7 +1,6 @@
-"""A question in, a grounded answer out: retrieval, prompt, model, check, fallback."""
+"""A question in, a grounded answer out: inquiry, prompt, model, check, fallback."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -9,36 +8,33 @@ from typing import Any
 
 import structlog
 
-from bot import metrics, texts
+from bot import fixed, metrics, texts
 from bot.gate import FullError, Gate
+from bot.inquiry import Inquiry, inquire
 from bot.settings import AnswerPolicy
 from db.models import Way
+from db.queries import Exchange
 from inference import check, prompts
-from inference.client import Failure, ModelClient, ModelError, Usage
-from inference.retrieval import Hit, Retriever
+from inference.client import ModelClient, ModelError, Usage
+from inference.followups import Lean
+from inference.knowledge import Entry
+from inference.retrieval import Retriever
 
 log = structlog.get_logger()
 
-# A hit below FOUND does not answer the question; from CLEAR on it is the question.
-# Chosen on tests/data/questions.csv, which tests/test_retrieval.py holds them to.
-FOUND = 0.24
-CLEAR = 0.86
 # Entries that a model is given: a small one mixes more of them up, and reads them slowly.
 _HITS: dict[AnswerPolicy, int] = {"careful": 2, "model": 4}
 
 _SAY_WAITING_EVERY_S = 2.0
 
-_GREETING = re.compile(
-    r"(안녕(하세요|하십니까)?|하이|반가워요?|반갑습니다|ㅎㅇ|hello|hi)[\s!.~^ㅎ]*"
-)
-_THANKS = re.compile(
-    r"(네[,\s]*)?(정말|너무|아주)?\s*(감사(합니다|해요|드려요)?|고마워요?|고맙습니다|땡큐|ㄱㅅ)[\s!.~^ㅎ]*"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Consultation:
-    """An answer with the facts of how it came; times in seconds since the question."""
+    """An answer with the facts of how it came; times in seconds since the question.
+
+    `asked` is the question in full, where it leaned on earlier turns; `offers` are what is held
+    out beside the answer, "estimate" and "human".
+    """
 
     text: str
     way: Way
@@ -50,6 +46,15 @@ class Consultation:
     error: str | None = None
     stopped: bool = False
     tokens_spent: int = 0  # as the server counted; guessed where the answer was cut off
+    asked: str | None = None
+    suggestions: list[Entry] = field(default_factory=list)
+    offers: tuple[str, ...] = ()
+    kind: str | None = None  # of a text that has a fixed answer
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether something was found to say."""
+        return self.way not in {Way.UNSURE, Way.DECLINED}
 
     @property
     def model(self) -> str | None:
@@ -78,19 +83,25 @@ class Consultant:
         limits: Limits,
         gate: Gate,
         adapter: str | None = None,
+        phone: str = "",
     ) -> None:
+        self.retriever = retriever  # another takes its place when the knowledge changes
         self.adapter = adapter
         self._limits = limits
         self._gate = gate
-        self._retriever = retriever
         self._client = client
         self._policy = policy
         self._check_answers = check_answers
+        self._contact = texts.PHONE.format(phone=phone) if phone else texts.NO_PHONE
+
+    async def is_model_there(self) -> bool:
+        """Return whether the model can be reached."""
+        return await self._client.ready()
 
     async def answer(
         self,
         question: str,
-        past: Sequence[prompts.PastExchange] = (),
+        past: Sequence[Exchange] = (),
         stop: "Stop | None" = None,
         *,
         tokens_today: int = 0,
@@ -113,42 +124,66 @@ class Consultant:
             yield self._stopped(work)
 
     async def _answer(
-        self, work: "_Work", past: Sequence[prompts.PastExchange]
+        self, work: "_Work", past: Sequence[Exchange]
     ) -> AsyncGenerator[str | Consultation]:
-        if small := _smalltalk(work.question):
-            yield work.result(small, Way.FIXED)
+        work.inquiry = await asyncio.to_thread(inquire, self.retriever, work.question, past)
+        work.take(_HITS[self._policy])
+        inquiry = work.inquiry
+        if inquiry.kind:
+            yield self._say_fixed(work, inquiry.kind)
             return
-        await work.find(self._retriever, _HITS[self._policy])
-        if self._policy == "careful" and work.confidence >= CLEAR:
-            text = work.hits[0].entry.answers[0]
-            work.hits = work.hits[:1]
+        if inquiry.lean == Lean.PRICE:
+            yield work.result(texts.PRICE, Way.FIXED, offers=("estimate",))
+            return
+        if not inquiry.parts:
+            yield self._say_nothing_found(work, past)
+            return
+        work.suggestions = inquiry.suggest(past)
+        is_clear = all(part.is_clear for part in inquiry.parts)
+        if inquiry.lean == Lean.MORE or (self._policy == "careful" and is_clear):
+            text = work.stored()
             yield work.show(check.split_sentences(text)[0], Way.STORED)
             yield work.result(text, Way.STORED)
             return
-        if self._policy == "careful" and not work.hits:
-            # A small model without a passage invents, so it is not asked; but whether it is
-            # there decides between "not known" and "not able to answer now".
-            if await self._client.ready():
-                yield work.result(texts.DECLINED, Way.DECLINED)
-            else:
-                yield work.result(texts.MODEL_AWAY, Way.FAILED, Failure.UNREACHABLE)
-            return
         if not work.may_ask:
-            work.error, work.excuse = "tokens_spent", texts.TOKENS_SPENT
+            work.error = "tokens_spent"
         else:
             async with aclosing(self._wait_and_ask(work, past)) as visible:
                 async for text in visible:
                     yield text
         yield self._judge(work)
 
-    async def _wait_and_ask(
-        self, work: "_Work", past: Sequence[prompts.PastExchange]
-    ) -> AsyncGenerator[str]:
+    @property
+    def human(self) -> str:
+        """What is said to who wants a person."""
+        return fixed.answers()[fixed.HUMAN].answer.format(phone=self._contact)
+
+    def _say_fixed(self, work: "_Work", kind: str) -> Consultation:
+        answer = fixed.answers()[kind]
+        offers = (answer.offer,) if answer.offer else ()
+        text = answer.answer.format(phone=self._contact)
+        return replace(work.result(text, Way.FIXED, offers=offers), kind=kind)
+
+    def _say_nothing_found(self, work: "_Work", past: Sequence[Exchange]) -> Consultation:
+        """Say that the knowledge has no answer; what is near is offered, never guessed from."""
+        inquiry = work.inquiry
+        if inquiry.lean == Lean.MORE and past:
+            work.suggestions = inquiry.suggest(past)
+            return work.result(texts.NO_MORE, Way.UNSURE, offers=("human",))
+        if inquiry.lean in {Lean.MORE, Lean.REFERS} and not past:
+            return work.result(texts.UNCLEAR, Way.UNSURE)
+        if inquiry.is_ours:
+            work.suggestions = inquiry.suggest(past)
+            text = texts.UNSURE.format(phone=self._contact)
+            return work.result(text, Way.UNSURE, offers=("human", "estimate"))
+        return work.result(texts.DECLINED, Way.DECLINED)
+
+    async def _wait_and_ask(self, work: "_Work", past: Sequence[Exchange]) -> AsyncGenerator[str]:
         """Stand in line for the model, saying so, then ask it."""
         try:
             place = self._gate.join()
-        except FullError as full:
-            work.error, work.excuse = "busy", texts.BUSY.format(seconds=full.seconds)
+        except FullError:
+            work.error = "busy"
             return
         try:
             while not await place.reached(within_s=_SAY_WAITING_EVERY_S):
@@ -159,13 +194,11 @@ class Consultant:
         finally:
             place.leave()
 
-    async def _ask_model(
-        self, work: "_Work", past: Sequence[prompts.PastExchange]
-    ) -> AsyncGenerator[str]:
+    async def _ask_model(self, work: "_Work", past: Sequence[Exchange]) -> AsyncGenerator[str]:
         """Yield the visible text while the model writes; what came of it stands in `work`."""
         chat = prompts.consultation(
-            work.question,
-            [hit.entry for hit in work.hits],
+            work.inquiry.full,
+            work.facts,
             # A small model takes its own earlier words for facts.
             past if self._policy == "model" else (),
             context_tokens=self._limits.context_tokens,
@@ -179,8 +212,13 @@ class Consultant:
                     if isinstance(part, Usage):
                         work.usage = part
                         continue
-                    work.written += part
+                    work.write(part)
                     work.usage = work.usage or Usage(self._client.model, None, None)
+                    cut = check.cut_repetition(work.written) if self._check_answers else None
+                    if cut is not None:  # it would go on so until its tokens end
+                        work.written = cut
+                        metrics.CHECKS_FAILED.labels(check.Problem.REPETITION).inc()
+                        return
                     whole = check.whole_sentences(work.written) if checked_first else work.written
                     if whole.strip() == work.visible:
                         continue
@@ -201,13 +239,8 @@ class Consultant:
             metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
         if not work.error and work.written.strip():
             return work.result(work.written.strip(), Way.MODEL)
-        if work.hits:
-            work.hits = work.hits[:1]
-            text = texts.FALLBACK.format(answer=work.hits[0].entry.answers[0])
-            return work.result(text, Way.FALLBACK, work.error)
-        if work.written:
-            return work.result(texts.DECLINED, Way.DECLINED, work.error)
-        return work.result(work.excuse, Way.FAILED, work.error or "check_empty")
+        work.take(1)
+        return work.result(texts.FALLBACK.format(answer=work.stored()), Way.FALLBACK, work.error)
 
     def _stopped(self, work: "_Work") -> Consultation:
         """Return what was shown of a stopped answer, as far as it passes the check."""
@@ -231,8 +264,9 @@ class _Work:
 
     def __init__(self, question: str) -> None:
         self.question = question
-        self.hits: list[Hit] = []
-        self.confidence = 0.0
+        self.inquiry = Inquiry(Lean.NOT, question)
+        self.facts: list[Entry] = []  # what a model is given, and the answer is held to
+        self.suggestions: list[Entry] = []
         self.asked_chars = 0  # of the whole request
         self.written = ""
         self.visible = ""
@@ -240,23 +274,43 @@ class _Work:
         self.usage: Usage | None = None
         self.error: str | None = None
         self.may_ask = True  # the model
-        self.excuse = texts.MODEL_AWAY  # where the model was not to be had and nothing was found
+        self._raw = ""
+        self._scores: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._first_s: float | None = None
 
-    async def find(self, retriever: Retriever, limit: int) -> None:
-        """Look for entries; those that do not answer the question are left out."""
-        hits = await asyncio.to_thread(retriever.search, self.question, limit)
-        self.confidence = hits[0].confidence
-        self.hits = [hit for hit in hits if hit.confidence >= FOUND]
+    def take(self, limit: int) -> None:
+        """Take up to `limit` entries for each question, with the answer that is to be given."""
+        facts: dict[str, Entry] = {}
+        for part in self.inquiry.parts:
+            most = 1 if len(self.inquiry.parts) > 1 else limit
+            for place, hit in enumerate(part.hits[:most]):
+                self._scores.setdefault(hit.entry.id, hit.score)
+                others = [answer for answer in hit.entry.answers if answer != part.answer]
+                answers = (part.answer, *others) if place == 0 else hit.entry.answers
+                facts.setdefault(hit.entry.id, replace(hit.entry, answers=answers))
+        self.facts = list(facts.values())
+
+    def stored(self) -> str:
+        """Return the stored answers, numbered where there are several questions."""
+        answers = [part.answer for part in self.inquiry.parts]
+        self.facts = self.facts[: len(answers)]
+        if len(answers) == 1:
+            return answers[0]
+        return "\n\n".join(f"{number}. {answer}" for number, answer in enumerate(answers, 1))
+
+    def write(self, piece: str) -> None:
+        """Add what the model wrote; ids that it copied are no words for a customer."""
+        self._raw += piece
+        self.written = prompts.strip_ids(self._raw)
 
     def find_problem(self, text: str) -> check.Problem | None:
         """Check `text` against what was found."""
         # The entries' questions are context, as the customer's is: an echo of one is no answer.
-        entries = [hit.entry for hit in self.hits]
-        asked = "\n".join([self.question, *(q for entry in entries for q in entry.questions)])
-        return check.find_problem(text, asked, [a for entry in entries for a in entry.answers])
+        questions = [question for entry in self.facts for question in entry.questions]
+        asked = "\n".join([self.question, self.inquiry.full, *questions])
+        return check.find_problem(text, asked, [a for entry in self.facts for a in entry.answers])
 
     def show(self, text: str, way: Way) -> str:
         """Note the visible text, and the time of the first, and return it."""
@@ -264,22 +318,31 @@ class _Work:
         self._first_s = self._first_s or self._seconds()
         return text
 
-    def result(self, text: str, way: Way, error: str | None = None) -> Consultation:
+    def result(
+        self, text: str, way: Way, error: str | None = None, *, offers: tuple[str, ...] = ()
+    ) -> Consultation:
         """Return the consultation with its times; what never grew is first seen now."""
         now = self._seconds()
         return Consultation(
             text=text,
             way=way,
             sources=[
-                {"id": hit.entry.id, "question": hit.entry.questions[0], "score": hit.score}
-                for hit in self.hits
+                {
+                    "id": entry.id,
+                    "question": entry.questions[0],
+                    "score": self._scores.get(entry.id, 0.0),
+                }
+                for entry in self.facts
             ],
-            confidence=self.confidence,
+            confidence=self.inquiry.confidence,
             usage=self.usage,
             first_token_s=self._first_s or now,
             total_s=now,
             error=str(error) if error else None,
             tokens_spent=self._tokens_spent(),
+            asked=self.inquiry.full if self.inquiry.full != self.question else None,
+            suggestions=self.suggestions,
+            offers=offers,
         )
 
     def _tokens_spent(self) -> int:
@@ -290,11 +353,3 @@ class _Work:
 
     def _seconds(self) -> float:
         return round(self._loop.time() - self._started, 4)
-
-
-def _smalltalk(question: str) -> str | None:
-    if _GREETING.fullmatch(question.strip().lower()):
-        return texts.WELCOME_BACK
-    if _THANKS.fullmatch(question.strip()):
-        return texts.YOU_ARE_WELCOME
-    return None

@@ -34,7 +34,7 @@ async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> 
         )
         async with (
             open_database(settings) as database,
-            open_consultant(settings) as consultant,
+            open_consultant(settings, database) as consultant,
             running_bot(settings, database, consultant),
         ):
             is_ready.set()

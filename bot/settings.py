@@ -76,9 +76,19 @@ class Settings(BaseSettings):
         description="careful 또는 model; 비우면 내장 모델은 careful, MODEL_URL은 model",
     )
     answer_check: bool = Field(
-        default=True, description="모델의 답을 찾은 자료와 맞춰 볼지 (on/off)"
+        default=True, description="모델의 답을 자료와 맞춰 보고 되풀이를 자를지 (on/off)"
     )
-    knowledge: Path | None = Field(default=None, description="지식 파일 (CSV); 비우면 기본 지식")
+    knowledge: Path | None = Field(
+        default=None, description="지식 파일 (CSV, XLSX, JSONL); 비우면 기본 지식"
+    )
+    embeddings_url: str = Field(
+        default="", description="임베딩을 주는 OpenAI 호환 서버 (…/v1); 비우면 내장 E5"
+    )
+    embeddings_model: str = Field(default="", description="임베딩 서버에 물을 모델 이름")
+    embeddings_api_key: SecretStr = Field(default=SecretStr(""), description="임베딩 서버의 키")
+    embeddings_prefix: str = Field(
+        default="", description="임베딩할 글 앞에 붙일 말 (모델이 원하면; E5는 “query: ”)"
+    )
     rates: Path | None = Field(
         default=None, description="견적의 단가 파일 (TOML); 비우면 기본 단가"
     )
@@ -96,7 +106,7 @@ class Settings(BaseSettings):
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("telegram_api_url", "model_url", "webhook_url")
+    @field_validator("telegram_api_url", "model_url", "webhook_url", "embeddings_url")
     @classmethod
     def _check_address(cls, value: str) -> str:
         try:

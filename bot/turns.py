@@ -8,14 +8,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
-from bot import metrics, texts
+from bot import fixed, keyboards, metrics, texts
 from bot.consult import Consultant, Consultation
 from bot.delivery import Delivery, Run
 from bot.estimate import desk
 from bot.estimate import wording as estimate_wording
 from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
-from bot.outbound import RATING_DATA, Keyboard, Outbound
+from bot.outbound import Keyboard, Outbound
 from bot.writing import Writer
 from db import estimates, queries
 from db.claims import ClaimLostError
@@ -26,15 +26,9 @@ from inference.prompts import MAX_QUESTION_CHARS
 
 log = structlog.get_logger()
 
-_PAST_EXCHANGES = 4
-_START_KEYBOARD: Keyboard = [
-    [
-        {"text": texts.BUTTON_ESTIMATE, "data": "go:estimate"},
-        {"text": texts.BUTTON_CONSULT, "data": "go:consult"},
-    ]
-]
+_PAST_EXCHANGES = 8
 _COMMANDS: dict[str, tuple[str, Keyboard]] = {
-    "start": (texts.GREETING, _START_KEYBOARD),
+    "start": (texts.GREETING, keyboards.START),
     "help": (texts.HELP, []),
     "new": (texts.NEW_CONVERSATION, []),
 }
@@ -74,7 +68,7 @@ class Turns:
         """
         if turn.blocked:
             return _note_nothing
-        if turn.kind == Kind.TEXT:  # before anything is awaited: a stop may follow at once
+        if _is_question(turn):  # before anything is awaited: a stop may follow at once
             self._writer.begin(turn)
         with bound_contextvars(turn=turn.message_id):
             try:
@@ -97,7 +91,7 @@ class Turns:
                 metrics.TURNS.labels(Way.FAILED).inc()
                 return await self._apologize(turn, type(error).__name__)
             finally:
-                if turn.kind == Kind.TEXT:
+                if _is_question(turn):
                     self._writer.end(turn)
         metrics.ANSWER.observe((utc_now() - turn.received_at).total_seconds())
         return ending
@@ -183,8 +177,13 @@ class Turns:
                 await self._acknowledge(run)
                 aside = await self._desk.set_aside(run.turn)
                 return await self._reply(run, Reply(texts.CONSULT, write=aside), Way.FIXED)
+            case "go", ["human"]:
+                await self._acknowledge(run)
+                return await self._call_human(run)
             case "est", _:
                 return await self._press_estimate(run)
+            case "ask", [_, *_]:
+                return await self._ask_suggested(run)
             case "src", [message_id] if queries.is_id(message_id):
                 return await self._show_sources(run, int(message_id))
         await self._acknowledge(run, texts.EXPIRED_BUTTON)
@@ -216,18 +215,19 @@ class Turns:
                 await self._acknowledge(run, texts.EXPIRED_BUTTON)
                 return _note_nothing
 
-        def rate(connection: Connection) -> bool:
+        def rate(connection: Connection) -> queries.ShownAnswer | None:
             answer = queries.answer_in_chat(connection, int(message_id), self._bot_id, turn.chat_id)
             if answer:
                 queries.rate(connection, answer.id, turn.customer_id, _VERDICTS[verdict])
-            return answer is not None
+            return answer
 
-        if not await self._database.insist(rate) or turn.telegram_message_id is None:
+        shown = await self._database.insist(rate)
+        if shown is None or turn.telegram_message_id is None:
             await self._acknowledge(run, texts.EXPIRED_BUTTON)
             return _note_nothing
         await self._acknowledge(run, texts.THANKS_UP if verdict == "up" else texts.THANKS_DOWN)
         await self._outbound.replace_keyboard(
-            turn.chat_id, turn.telegram_message_id, _answer_keyboard(int(message_id), verdict)
+            turn.chat_id, turn.telegram_message_id, keyboards.mark(shown.keyboard, verdict)
         )
         return _note_nothing
 
@@ -270,33 +270,75 @@ class Turns:
         if run.answer.text is not None:  # an earlier try got this far
             return await self._delivery.send(run)
 
+        past, saved = await self._look_back(run)
+        reply = self._desk.hear(turn, saved)
+        if reply and not reply.consult:
+            return await self._reply(run, reply)
+        return await self._consult(run, turn.text, past, reply)
+
+    async def _look_back(self, run: Run) -> tuple[list[queries.Exchange], estimates.Saved | None]:
+        """Return what was consulted on before, and the customer's latest estimate."""
+        turn = run.turn
+
         def look(connection: Connection) -> tuple[list[queries.Exchange], estimates.Saved | None]:
             return (
                 queries.history(connection, turn.conversation_id, turn.message_id, _PAST_EXCHANGES),
                 estimates.latest(connection, self._bot_id, turn.chat_id, turn.customer_id),
             )
 
-        past, saved = await self._database.insist(look)
-        reply = self._desk.hear(turn, saved)
-        if reply and not reply.consult:
-            return await self._reply(run, reply)
-        await self._keep_consultation(run, await self._writer.write(run, past), reply or Reply())
+        return await self._database.insist(look)
+
+    async def _ask_suggested(self, run: Run) -> Work[None]:
+        """Take a pressed question as if it had been written."""
+        await self._acknowledge(run)
+        if run.answer.text is not None:
+            return await self._delivery.send(run)
+        entry = self._consultant.retriever.entry(run.turn.text.removeprefix(keyboards.ASK_DATA))
+        if entry is None:  # removed since
+            return await self._say(run, texts.EXPIRED_BUTTON)
+        past, _ = await self._look_back(run)
+        return await self._consult(run, entry.questions[0], past)
+
+    async def _consult(
+        self, run: Run, text: str, past: list[queries.Exchange], reply: Reply | None = None
+    ) -> Work[None]:
+        result = await self._writer.write(run, text, past)
+        if result.kind == fixed.HUMAN:
+            return await self._call_human(run, result.text)
+        await self._keep_consultation(run, result, reply)
         return await self._delivery.send(run)
 
-    async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply) -> None:
+    async def _call_human(self, run: Run, text: str | None = None) -> Work[None]:
+        """Say how the shop is reached, and tell its admins."""
+        turn = run.turn
+        if run.answer.text is not None:
+            return await self._delivery.send(run)
+        past, _ = await self._look_back(run)
+        customer = await self._database.insist(lambda c: queries.customer(c, turn.customer_id))
+        told = texts.SHOP_HUMAN.format(
+            name=customer.name,
+            id=customer.telegram_id,
+            text=past[-1].question if past else texts.NO_QUESTION,
+        )
+        notices = [{"to": admin, "text": told} for admin in self._desk.admins]
+        words = [text or self._consultant.human, texts.HUMAN_TOLD if notices else ""]
+        reply = Reply(" ".join(filter(None, words)), more=notices)
+        return await self._reply(run, reply, Way.FIXED)
+
+    async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply | None) -> None:
         """Keep an answer, with what the estimate says after it."""
         usage = result.usage
-        rated = result.way not in {Way.FIXED, Way.FAILED}
         metrics.FIRST_TEXT.observe(result.first_token_s or result.total_s)
         await self._delivery.keep(
             run,
-            more=reply.more,
-            also=reply.write,
+            more=reply.more if reply else [],
+            also=reply.write if reply else None,
             text=result.text,
-            keyboard=_answer_keyboard(run.turn.message_id) if rated else [],
+            keyboard=self._answer_keyboard(run, result, in_form=reply is not None),
             way=result.way,
             spent=result.tokens_spent,
             stopped=result.stopped,
+            asked=result.asked,
             sources=result.sources,
             confidence=result.confidence,
             model=result.model,
@@ -308,18 +350,22 @@ class Turns:
             error=result.error,
         )
 
+    def _answer_keyboard(self, run: Run, result: Consultation, *, in_form: bool) -> Keyboard:
+        """Return the buttons under an answer; within a form the form's own lead on."""
+        rated = result.way not in {Way.FIXED, Way.FAILED}
+        rows = keyboards.rating(run.turn.message_id) if rated else []
+        if in_form:
+            return rows
+        heard = [name for name in result.offers if name != "human" or self._desk.admins]
+        return [*rows, *keyboards.suggestions(result.suggestions), *keyboards.offers(heard)]
+
+
+def _is_question(turn: Turn) -> bool:
+    """Return whether a turn's answer is written while the customer looks on."""
+    return turn.kind == Kind.TEXT or (
+        turn.kind == Kind.BUTTON and turn.text.startswith(keyboards.ASK_DATA)
+    )
+
 
 def _note_nothing(_: Connection) -> None:
     """Write nothing with a turn's end."""
-
-
-def _answer_keyboard(message_id: int, verdict: str | None = None) -> Keyboard:
-    """Return the buttons under the answer to a message, the pressed verdict marked."""
-    up, down = (
-        {
-            "text": text + (" ✓" if verdict == name else ""),
-            "data": f"{RATING_DATA}{message_id}:{name}",
-        }
-        for name, text in (("up", texts.BUTTON_UP), ("down", texts.BUTTON_DOWN))
-    )
-    return [[up, down, {"text": texts.BUTTON_SOURCES, "data": f"src:{message_id}"}]]

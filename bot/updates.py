@@ -7,7 +7,7 @@ from telegram import Update
 from bot.outbound import RATING_DATA, STOP_DATA
 from db.models import MAX_NAME, Kind
 from db.queries import Incoming
-from inference.retrieval import normalize
+from inference.text import normalize
 
 # `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
 ALLOWED_UPDATES = ["message", "callback_query", "stopped_message_generation"]

@@ -51,8 +51,8 @@ class Writer:
             writing.cancel()
         return True
 
-    async def write(self, run: Run, past: list[Exchange]) -> Consultation:
-        """Work out the answer while it is shown growing."""
+    async def write(self, run: Run, text: str, past: list[Exchange]) -> Consultation:
+        """Work out the answer to `text` while it is shown growing."""
         turn, answer = run.turn, run.answer
         writing = self._writing[turn.chat_id]
         writing.shown_id = answer.sent_ids[0] if answer.sent_ids else None
@@ -70,7 +70,7 @@ class Writer:
         try:
             async with stream:
                 steps = self._consultant.answer(
-                    turn.text, past, writing.stop, tokens_today=turn.tokens_today
+                    text, past, writing.stop, tokens_today=turn.tokens_today
                 )
                 writing.task = asyncio.create_task(_follow(steps, stream))
                 if writing.stop.called:

@@ -1,5 +1,5 @@
 """The tables: customers, their conversations, each message with its one answer, estimates,
-feedback; and who works on which chat.
+feedback, imported knowledge; and who works on which chat.
 """
 
 from datetime import UTC, datetime
@@ -64,7 +64,8 @@ class Way(StrEnum):
     STORED = "stored"  # a knowledge entry's answer, as it stands
     MODEL = "model"  # written by the model
     FALLBACK = "fallback"  # a stored answer, since the model was away or failed the check
-    DECLINED = "declined"  # nothing fitting was found
+    UNSURE = "unsure"  # nothing was found that surely fits: a question back, a human
+    DECLINED = "declined"  # none of the shop's business
     FIXED = "fixed"  # a command's or a button's text
     FORM = "form"  # a step of an estimate
     FAILED = "failed"  # an apology
@@ -179,7 +180,8 @@ class Answer(Base):
 
     `text` is null until it is final; `more` is what is sent besides (`bot/delivery.py`);
     `sent_ids` holds the ids of the Telegram messages in their order, written as soon as each
-    exists, so that a turn taken up again edits or goes on.
+    exists, so that a turn taken up again edits or goes on. `asked` is what the message asks in
+    full, where it leans on earlier ones or is a button's.
     """
 
     __tablename__ = "answers"
@@ -194,6 +196,7 @@ class Answer(Base):
     sent_at: Mapped[datetime | None]
     way: Mapped[Way | None] = mapped_column(String(16))
     stopped: Mapped[bool] = mapped_column(default=False)
+    asked: Mapped[str | None] = mapped_column(Text)
     sources: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     confidence: Mapped[float | None]
     model: Mapped[str | None] = mapped_column(String(256))
@@ -228,6 +231,23 @@ class Estimate(Base):
     called_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class KnowledgeRow(Base):
+    """An imported knowledge entry, which replaces the knowledge file's of the same id, or hides it.
+
+    `revision` grows with every change of the table, so that the newest one names its state.
+    """
+
+    __tablename__ = "knowledge"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    questions: Mapped[list[str]] = mapped_column(JSON)
+    category: Mapped[str] = mapped_column(Text)
+    answers: Mapped[list[str]] = mapped_column(JSON)
+    removed: Mapped[bool]
+    revision: Mapped[int] = mapped_column(index=True)
+    changed_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class Feedback(Base):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, bindparam, case, null, select, update
+from sqlalchemy import Connection, Insert, bindparam, case, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.models import (
@@ -85,10 +85,11 @@ class Stored(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One question of a conversation with its answer."""
+    """One question of a conversation, in full, with its answer and the ids of its sources."""
 
     question: str
     answer: str
+    sources: tuple[str, ...] = ()
 
 
 _CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
@@ -271,7 +272,8 @@ def day_of(now: datetime) -> int:
 # Running turns
 
 _HISTORY = (
-    select(Message.text, Answer.text)
+    select(func.coalesce(Answer.asked, Message.text), Answer.text, Answer.sources)
+    .select_from(Message)
     .join(Answer, Answer.message_id == Message.id)
     .where(
         Message.conversation_id == bindparam("conversation"),
@@ -322,7 +324,10 @@ def history(
     rows = connection.execute(
         _HISTORY, {"conversation": conversation_id, "before": before_id, "most": limit}
     )
-    return [Exchange(question, answer or "") for question, answer in rows][::-1]
+    return [
+        Exchange(question, answer or "", tuple(source["id"] for source in sources))
+        for question, answer, sources in rows
+    ][::-1]
 
 
 def write_answer(
@@ -352,6 +357,21 @@ def refuse_drafts(connection: Connection, bot_id: int, chat_id: int) -> None:
     connection.execute(_REFUSE_DRAFTS, {"bot": bot_id, "chat": chat_id})
 
 
+class Person(NamedTuple):
+    """A customer as the shop may know them."""
+
+    name: str
+    telegram_id: int
+
+
+def customer(connection: Connection, customer_id: int) -> Person:
+    """Return who a customer is."""
+    row = connection.execute(
+        select(Customer.name, Customer.telegram_id).where(Customer.id == customer_id)
+    ).one()
+    return Person(row.name, row.telegram_id)
+
+
 # Buttons under answers
 
 
@@ -360,14 +380,15 @@ class ShownAnswer(NamedTuple):
 
     id: int
     sources: list[dict[str, Any]]
+    keyboard: list[list[dict[str, str]]]
 
 
 def answer_in_chat(
     connection: Connection, message_id: int, bot_id: int, chat_id: int
 ) -> ShownAnswer | None:
-    """Return id and sources of the answer to a message of that chat: button data may be forged."""
+    """Return the answer to a message of that chat: button data may be forged."""
     found = connection.execute(
-        select(Answer.id, Answer.sources)
+        select(Answer.id, Answer.sources, Answer.keyboard)
         .join(Message, Answer.message_id == Message.id)
         .where(Message.id == message_id, Message.bot_id == bot_id, Message.chat_id == chat_id)
     ).one_or_none()

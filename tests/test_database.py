@@ -184,7 +184,7 @@ async def test_new_ends_the_conversation_and_history_stays_in_it(database: Datab
         queries.write_answer(c, first.message_id, text="첫 답", way=Way.STORED, sent_at=utc_now())
         second = stored(c, incoming(2, "둘째 질문"))
         past = queries.history(c, second.conversation_id, second.message_id, 4)
-        assert past == [("첫 질문", "첫 답")]
+        assert past == [queries.Exchange("첫 질문", "첫 답")]
         third = stored(c, incoming(3, "new", new=True))
         assert store(c, incoming(3, "new", new=True)) is None
         fourth = stored(c, incoming(4, "셋째 질문"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inference.client import ChatMessage
 from inference.knowledge import Entry
-from inference.prompts import MAX_ANSWER_TOKENS, MAX_QUESTION_CHARS, SYSTEM, consultation
+from inference.prompts import MAX_ANSWER_TOKENS, MAX_QUESTION_CHARS, SYSTEM, consultation, strip_ids
 
 
 @dataclass
@@ -65,8 +65,8 @@ def test_everything_is_in_its_place_where_there_is_room() -> None:
         ("assistant", "새 답변"),
         (
             "user",
-            "[자료 1]\n질문: 첫 질문?\n답변: 첫 답변.\n\n"
-            "[자료 2]\n질문: 둘째 질문?\n답변: 둘째 답변.\n\n"
+            "[DB_1]\n질문: 첫 질문?\n답변: 첫 답변.\n\n"
+            "[DB_1]\n질문: 둘째 질문?\n답변: 둘째 답변.\n\n"
             "손님 질문: 언제 환기하나요?",
         ),
     ]
@@ -118,3 +118,30 @@ def test_only_the_first_question_and_answer_of_an_entry_are_given() -> None:
     assert "첫 문?" in content
     assert "첫 답." in content
     assert "둘째" not in content
+
+
+def test_of_older_turns_the_gist_is_told() -> None:
+    past = [
+        Past(f"질문 {n}? 둘째 문장.", f"답 {n}입니다. 그 밖의 말." + "길" * 90) for n in range(6)
+    ]
+    chat = consultation("왜?", [entry("문?", "답.")], past, context_tokens=4096)
+    assert [message["content"] for message in chat[1:-1:2]] == [turn.question for turn in past[3:]]
+    gist, facts = chat[-1]["content"].split("\n\n", 1)
+    assert gist.splitlines() == [
+        "[앞선 대화]",
+        *(f"- 질문 {n}? → 답 {n}입니다." for n in range(3)),
+    ]
+    assert facts.startswith("[DB_1]")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("말리세요 [DB_001]. 그다음", "말리세요. 그다음"),
+        ("말리세요. (TRAIN_012, DB_3)", "말리세요."),
+        ("말리세요 [자료 DB_1].", "말리세요."),
+        ("배열 [0]과 (주의)는 남습니다.", "배열 [0]과 (주의)는 남습니다."),
+    ],
+)
+def test_ids_that_a_model_copied_are_not_shown(written: str, shown: str) -> None:
+    assert strip_ids(written) == shown

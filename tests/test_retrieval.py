@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.consult import CLEAR, FOUND
-from inference.domain import Vectors, read_off_topic
-from inference.knowledge import Entry, KnowledgeError, load, starter_path
-from inference.retrieval import E5Embedder, Hit, Retriever, normalize
-from tests.fit_confidence import OFF_TOPIC, PARAPHRASES, read_questions
+from bot.inquiry import CLEAR, FOUND, OURS
+from inference.domain import read_off_topic
+from inference.embeddings import E5Embedder, VectorCache, Vectors
+from inference.knowledge import Entry, KnowledgeError, starter_path, vectors
+from inference.knowledge.files import load
+from inference.retrieval import Hit, Retriever
+from inference.text import normalize
+from tests.fit_confidence import measure, read_questions
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "dacon-236216" / "train.csv"
 
@@ -37,7 +40,9 @@ def retriever(embedder: E5Embedder) -> Retriever:
 @pytest.fixture(scope="module")
 def asked(retriever: Retriever) -> Asked:
     """The test questions: the ids of the right entries, none off topic, and what is found."""
-    return [(ids, retriever.search(question, 3)) for question, ids in read_questions()]
+    return [
+        (ids, retriever.search(question, 3)) for question, ids in read_questions("questions.csv")
+    ]
 
 
 def share(kept: Sequence[bool]) -> float:
@@ -51,8 +56,8 @@ def test_the_starter_knowledge_is_complete() -> None:
     entries = load(starter_path())
     assert len(entries) >= 400
     assert len({entry.id for entry in entries}) == len(entries)
-    assert len({question for entry in entries for question in entry.questions}) == 2 * len(entries)
-    assert all(len(entry.questions) == 2 for entry in entries)
+    assert len({question for entry in entries for question in entry.questions}) == 10 * len(entries)
+    assert all(len(entry.questions) == 10 for entry in entries)
     assert all(len(entry.answers) >= 2 for entry in entries)
 
 
@@ -66,45 +71,52 @@ def test_a_known_question_finds_its_entry(
     assert hits[0].entry.id == expected
     assert hits[0].confidence >= CLEAR
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert hits[1].confidence < FOUND
     assert len(hits) == 5
 
 
 def test_the_right_entry_is_among_the_first(asked: Asked) -> None:
     in_domain = [(ids, [hit.entry.id for hit in hits]) for ids, hits in asked if ids]
-    assert share([found[0] in ids for ids, found in in_domain]) >= 0.82
-    assert share([bool(ids & set(found)) for ids, found in in_domain]) >= 0.95
+    assert share([found[0] in ids for ids, found in in_domain]) >= 0.94
+    assert share([bool(ids & set(found)) for ids, found in in_domain]) >= 0.97
 
 
 def test_a_clear_hit_is_right_and_never_off_topic(asked: Asked) -> None:
     clear = [(ids, hits[0]) for ids, hits in asked if hits[0].confidence >= CLEAR]
     assert all(ids for ids, _ in clear)
     assert share([hit.entry.id in ids for ids, hit in clear]) >= 0.95
-    assert len(clear) >= 45  # half of what is in domain: careful answers come at once
+    assert len(clear) >= 60  # two in three of what is in domain: careful answers come at once
 
 
 def test_found_keeps_what_is_in_domain_and_little_else(asked: Asked) -> None:
-    assert share([hits[0].confidence >= FOUND for ids, hits in asked if ids]) >= 0.95
-    assert share([hits[0].confidence >= FOUND for ids, hits in asked if not ids]) <= 0.10
+    assert share([hits[0].confidence >= FOUND for ids, hits in asked if ids]) >= 0.98
+    assert share([hits[0].confidence >= FOUND for ids, hits in asked if not ids]) <= 0.05
 
 
-def test_what_is_none_of_the_shops_business_is_declined(retriever: Retriever) -> None:
-    """Messages on which no weight was fitted, though the ridge and FOUND were chosen in sight."""
-    messages = OFF_TOPIC.read_text(encoding="utf-8").splitlines()
-    hits = [retriever.search(message, 1)[0] for message in messages]
-    assert len(messages) == 200
-    assert share([hit.confidence < FOUND for hit in hits]) >= 0.95
-    assert all(hit.confidence < CLEAR for hit in hits)
+def test_unseen_questions_are_told_from_what_is_none_of_the_shops_business(
+    retriever: Retriever,
+) -> None:
+    """Sets that took part in no choice: lay people's words, and a quarter of near misses."""
+    questions = measure(retriever, read_questions("heldout_questions.csv"))
+    others = measure(retriever, read_questions("heldout_offtopic.txt"))
+    assert (len(questions.ours), len(others.ours)) == (160, 160)
+    assert (questions.business < OURS).mean() <= 0.05
+    assert (others.business < OURS).mean() >= 0.95
+    assert (questions.confidence < FOUND).mean() <= 0.05
+    assert (others.confidence < FOUND).mean() >= 0.95
+    assert (others.confidence < CLEAR).all()
 
 
-def test_a_question_in_other_words_is_answered_rightly_or_not_at_once(retriever: Retriever) -> None:
-    """Questions that avoid the knowledge's words: few are found, those sent at once are right."""
-    asked = [(ids, retriever.search(question, 3)) for question, ids in read_questions(PARAPHRASES)]
-    clear = [hits[0].entry.id in ids for ids, hits in asked if hits[0].confidence >= CLEAR]
-    assert share([hits[0].entry.id in ids for ids, hits in asked]) >= 0.44
-    assert share([bool(ids & {hit.entry.id for hit in hits}) for ids, hits in asked]) >= 0.58
-    assert len(clear) >= 8
-    assert all(clear)
+def test_unseen_questions_in_other_words_find_their_entry(retriever: Retriever) -> None:
+    found = measure(retriever, read_questions("heldout_questions.csv"))
+    assert found.first.mean() >= 0.79
+    assert found.third.mean() >= 0.90
+    assert found.first[found.confidence >= CLEAR].mean() >= 0.85
+
+
+def test_every_text_of_the_starter_knowledge_has_its_vector_shipped() -> None:
+    """Else a first start computes it: run `python -m inference.knowledge.vectors`."""
+    shipped = vectors.read(E5Embedder.name)
+    assert {vectors.digest(text) for text in vectors.texts()} == set(shipped)
 
 
 @pytest.mark.parametrize("subject", ["합지벽지", "실크벽지", "규조토벽지", "원목마루"])
@@ -215,7 +227,7 @@ def test_normalizing_twice_changes_nothing(text: str) -> None:
 
 
 def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
-    questions = [question for question, _ in read_questions()[:16]]
+    questions = [question for question, _ in read_questions("questions.csv")[:16]]
     alone = [retriever.search(question) for question in questions]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(retriever.search, questions)) == alone
@@ -256,66 +268,67 @@ ENTRIES = [
 
 def test_the_second_start_reads_the_vectors(tmp_path: Path) -> None:
     first, second = CountingEmbedder(), CountingEmbedder()
-    hits = Retriever(ENTRIES, first, cache=tmp_path / "cache").search("도배 며칠?")
+    hits = Retriever(ENTRIES, first, cache=VectorCache(tmp_path / "cache" / "vectors.db")).search(
+        "도배 며칠?"
+    )
     assert first.embedded == 3 + 1
-    again = Retriever(ENTRIES, second, cache=tmp_path / "cache")
+    again = Retriever(ENTRIES, second, cache=VectorCache(tmp_path / "cache" / "vectors.db"))
     assert second.embedded == 0
     assert again.search("도배 며칠?") == hits
-    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_changed_knowledge_is_embedded_anew(tmp_path: Path) -> None:
-    Retriever(ENTRIES, CountingEmbedder(), cache=tmp_path)
+def test_only_what_changed_is_embedded_anew(tmp_path: Path) -> None:
+    Retriever(ENTRIES, CountingEmbedder(), cache=VectorCache(tmp_path / "vectors.db"))
     changed = [replace(ENTRIES[0], questions=("도배는 얼마나 걸리나요?",)), ENTRIES[1]]
     embedder = CountingEmbedder()
-    retriever = Retriever(changed, embedder, cache=tmp_path)
-    assert embedder.embedded == 2
+    retriever = Retriever(changed, embedder, cache=VectorCache(tmp_path / "vectors.db"))
+    assert embedder.embedded == 1
     assert retriever.search("도배는 얼마나 걸리나요?")[0].entry.id == "1"
 
 
 def test_another_embedder_has_vectors_of_its_own(tmp_path: Path) -> None:
-    Retriever(ENTRIES, CountingEmbedder("one"), cache=tmp_path)
+    Retriever(ENTRIES, CountingEmbedder("one"), cache=VectorCache(tmp_path / "vectors.db"))
     embedder = CountingEmbedder("another")
-    Retriever(ENTRIES, embedder, cache=tmp_path)
+    Retriever(ENTRIES, embedder, cache=VectorCache(tmp_path / "vectors.db"))
     assert embedder.embedded == 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array", None])
+@pytest.mark.parametrize("damage", [b"", b"no database", b"SQLite format 3\0" + b"?" * 5000, None])
 def test_a_damaged_cache_is_replaced(tmp_path: Path, damage: bytes | None) -> None:
-    Retriever(ENTRIES, CountingEmbedder(), cache=tmp_path)
+    Retriever(ENTRIES, CountingEmbedder(), cache=VectorCache(tmp_path / "vectors.db"))
     for file in tmp_path.iterdir():
         file.write_bytes(file.read_bytes()[:-10] if damage is None else damage)
     embedder = CountingEmbedder()
-    Retriever(ENTRIES, embedder, cache=tmp_path).search("도배")
+    Retriever(ENTRIES, embedder, cache=VectorCache(tmp_path / "vectors.db")).search("도배")
     assert embedder.embedded == 3 + 1
     repaired = CountingEmbedder()
-    Retriever(ENTRIES, repaired, cache=tmp_path)
+    Retriever(ENTRIES, repaired, cache=VectorCache(tmp_path / "vectors.db"))
     assert repaired.embedded == 0
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.touch()
-    retriever = Retriever(ENTRIES, CountingEmbedder(), cache=in_the_way / "cache")
+    retriever = Retriever(ENTRIES, CountingEmbedder(), cache=VectorCache(in_the_way / "vectors.db"))
     assert retriever.search("곰팡이")[0].entry.id == "2"
 
 
 # Knowledge files
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_file_is_read_with_and_without_a_mark(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
+def test_a_file_is_read_in_the_encodings_that_editors_write(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "knowledge.csv"
     path.write_text(
         "id,질문_1,질문_2,category,답변_1,답변_2\n"
-        '7,"첫, 질문?", 둘째 질문? ,하자,"여러\n줄 답변",\n'
-        "8,질문만?,,,,\n"
-        "9,질문?,,,답변.,\n",
+        'DB_7,"첫, 질문?", 둘째 질문? ,하자,"여러\n줄 답변",\n'
+        "DB_8,질문만?,,,,\n"
+        "DB_9,질문?,,,답변.,\n",
         encoding=encoding,
     )
     assert load(path) == [
-        Entry("7", ("첫, 질문?", "둘째 질문?"), "하자", ("여러\n줄 답변",)),
-        Entry("9", ("질문?",), "기타", ("답변.",)),
+        Entry("DB_7", ("첫, 질문?", "둘째 질문?"), "하자", ("여러\n줄 답변",)),
+        Entry("DB_9", ("질문?",), "기타", ("답변.",)),
     ]
 
 
@@ -326,9 +339,8 @@ def test_a_file_is_read_with_and_without_a_mark(tmp_path: Path, encoding: str) -
         b"",
         b"\n\n",
         "id,질문_1,답변_1\n".encode(),
-        "번호,질문,답변\n1,질문?,답변.\n".encode(),
-        "id,질문_1,답변_1\n1,질문?,\n2,,답변.\n,질문?,답변.\n".encode(),
-        "id,질문_1,답변_1\n1,질문?,답변.\n".encode("cp949"),
+        "가,나,다\n1,질문?,답변.\n".encode(),
+        "id,질문_1,답변_1\n1,질문?,\n2,,답변.\n".encode(),
         "id,질문_1,답변_1\n1,질문?,답변.\n".encode("utf-16"),
         b"\x00" * 100,
         b"PK\x03\x04" + bytes(range(256)),
@@ -336,7 +348,7 @@ def test_a_file_is_read_with_and_without_a_mark(tmp_path: Path, encoding: str) -
     ],
     ids=[
         *("missing", "empty", "blank lines", "no rows", "wrong columns", "half rows"),
-        *("cp949", "utf-16", "zeros", "spreadsheet", "endless cell"),
+        *("utf-16", "zeros", "spreadsheet", "endless cell"),
     ],
 )
 def test_a_file_that_is_no_use_is_named_in_one_line(tmp_path: Path, content: bytes | None) -> None:

@@ -66,6 +66,11 @@ class Desk:
         self._shop = shop
         self._bot_id = bot_id
 
+    @property
+    def admins(self) -> Collection[int]:
+        """Who is told what customers ask of the shop."""
+        return self._shop.admins
+
     # What came
 
     def hear(self, turn: Turn, saved: Saved | None) -> Reply | None:
