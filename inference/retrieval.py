@@ -128,7 +128,6 @@ class Retriever:
         likeness = self._scale.measure(self._nearest.rate(vector, near))
         share = words[near] / max(float(words[near].max()), 1e-9)
         asked = find_aspects(text)
-        fits = np.array([rate_fit(asked, find_aspects(self._texts[i])) for i in near])
         said = self._rate_answers(text, owners)
         ends = np.cumsum([self._starts[o + 1] - self._starts[o] for o in owners])
         scores = np.zeros(len(owners))
@@ -136,9 +135,10 @@ class Retriever:
         for number, own in enumerate(np.split(np.arange(len(near)), ends[:-1])):
             single = 1 / math.sqrt(len(own))
             best = own[likeness[own].argmax()]
+            fit = rate_fit(asked, find_aspects(self._texts[near[best]]))
             scores[number] = (1 - _MEAN) * likeness[best] + _MEAN * likeness[own].mean()
             scores[number] += _QUESTION_WORDS * float(share[own].max())
-            scores[number] += single * (_ASPECT * fits[best] + _ANSWER_WORDS * said[number])
+            scores[number] += single * (_ASPECT * fit + _ANSWER_WORDS * said[number])
             covered[number] = words[near[own]].max()
         order = np.lexsort((owners, -scores))
         business = self._domain.rate(vector)

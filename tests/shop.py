@@ -75,6 +75,25 @@ async def open_shop(
 
 
 @asynccontextmanager
+async def open_shop_with(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
+    """Run a shop with the model that `settings` name: the embedded one by default."""
+    async with running() as telegram:
+        settings = settings.model_copy(
+            update={
+                "telegram_token": SecretStr(TOKEN),
+                "telegram_api_url": telegram.url,
+                "database_url": SecretStr(database_url),
+            }
+        )
+        async with (
+            open_database(settings) as database,
+            open_consultant(settings, database) as consultant,
+            running_bot(settings, database, consultant),
+        ):
+            yield Shop(telegram.url, telegram.store, telegram.playground, database, ModelServer())
+
+
+@asynccontextmanager
 async def open_bot(
     telegram: Running,
     database_url: str,

@@ -123,7 +123,7 @@ async def test_the_commands_menu_opens_and_sends(
         await page.get_by_role("button", name="명령 메뉴").click()
         await page.wait_for_timeout(300)
         await page.get_by_text("도움말", exact=True).click()
-        await expect(bot_messages(page).first).to_contain_text("이렇게 쓰시면 돼요")
+        await expect(bot_messages(page).first).to_contain_text("이런 것을 할 수 있어요")
 
 
 async def test_stopping_half_way_stops_the_model(
