@@ -51,11 +51,11 @@ async def ask(settings: Settings, question: str, output: Output, *, alone: bool 
             settings, database, model_required=False, live=False, progress=progress
         ) as consultant,
     ):
-        failed = [
-            (await _ask(consultant, text, output)).way == "failed"
+        empty = [
+            not (await _ask(consultant, text, output)).is_answer
             for text in _checked(questions, output)
         ]
-    return not any(failed)
+        return not any(empty) or await consultant.is_model_there()
 
 
 async def retrieve(

@@ -14,7 +14,8 @@ from inference.retrieval import Found, Hit, Retriever
 # from CLEAR on it is the question. `python -m tests.fit_confidence` shows what each does.
 OURS = 0.5
 FOUND = 0.3
-CLEAR = 0.8
+CLEAR = 0.6
+_LEANS = 0.03  # a text that is less the shop's business by itself does not lean on what was said
 
 _LOOKED_AT = 10
 _SUGGESTED = 3
@@ -78,14 +79,14 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
         context = topic
         for question in questions:
             found, full = _find(retriever, followups.read(question, context), question)
-            _add(inquiry, full, found, said)
+            _add(inquiry, full, found, said if full != question else ())
             context = full
         if len(inquiry.parts) > 1:
             inquiry.full = text
             return inquiry
         inquiry = Inquiry(reading.lean, reading.full)
     found, inquiry.full = _find(retriever, reading, text)
-    _add(inquiry, inquiry.full, found, said)
+    _add(inquiry, inquiry.full, found, said if inquiry.full != text else ())
     return inquiry
 
 
@@ -101,6 +102,8 @@ def _find(retriever: Retriever, reading: followups.Reading, text: str) -> tuple[
     """Search for a text by itself or in full, whichever finds more; return it as searched."""
     alone = retriever.find(text, _LOOKED_AT)
     if reading.lean == Lean.NOT or reading.full == text:
+        return alone, text
+    if reading.lean == Lean.MAYBE and alone.business < _LEANS:
         return alone, text
     full = retriever.find(reading.full, _LOOKED_AT)
     sure = alone.hits[0].confidence
@@ -126,7 +129,7 @@ def _add(inquiry: Inquiry, query: str, found: Found, said: Iterable[str]) -> Non
 
 
 def _answer(entry: Entry, query: str, said: Iterable[str]) -> str:
-    """Return the answer of an entry: the first; where that was given, another that fits."""
+    """Return the answer of an entry: the first; where that was said, another that fits."""
     fresh = [answer for answer in entry.answers if not any(answer in text for text in said)]
     if not fresh or fresh[0] == entry.answers[0]:
         return entry.answers[0]

@@ -290,12 +290,14 @@ class Turns:
 
     async def _ask_suggested(self, run: Run) -> Work[None]:
         """Take a pressed question as if it had been written."""
-        await self._acknowledge(run)
         if run.answer.text is not None:
+            await self._acknowledge(run)
             return await self._delivery.send(run)
         entry = self._consultant.retriever.entry(run.turn.text.removeprefix(keyboards.ASK_DATA))
         if entry is None:  # removed since
-            return await self._say(run, texts.EXPIRED_BUTTON)
+            await self._acknowledge(run, texts.EXPIRED_BUTTON)
+            return _note_nothing
+        await self._acknowledge(run)
         past, _ = await self._look_back(run)
         return await self._consult(run, entry.questions[0], past)
 

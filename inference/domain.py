@@ -14,9 +14,18 @@ from inference.embeddings import Vectors
 _RIDGE = 100.0  # of 0.3 to 100 the best on tests/data, both off-topic sets looked at
 
 
+def read_on_topic() -> list[str]:
+    """Return short messages to a wallpapering shop: the knowledge's questions are longer."""
+    return _read("ontopic.txt")
+
+
 def read_off_topic() -> list[str]:
     """Return messages that no wallpapering shop answers, written for this purpose."""
-    text = files("inference.knowledge").joinpath("offtopic.txt").read_text(encoding="utf-8")
+    return _read("offtopic.txt")
+
+
+def _read(name: str) -> list[str]:
+    text = files("inference.knowledge").joinpath(name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line.strip()]
 
 

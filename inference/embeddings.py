@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from inference.knowledge import vectors as shipped
 Vectors = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # done, of how many
 
+_CONNECT_S, _TEXT_S = 5.0, 1.0  # that a server may take, and for each text besides
 _BATCH = 32  # texts after which what was computed is kept, and others get their turn
 
 
@@ -60,22 +61,25 @@ class HttpEmbedder:
     https://platform.openai.com/docs/api-reference/embeddings
     """
 
-    def __init__(
-        self, url: str, model: str, *, api_key: str = "", prefix: str = "", timeout_s: float = 10.0
-    ) -> None:
+    def __init__(self, url: str, model: str, *, api_key: str = "", prefix: str = "") -> None:
         self.name = f"{url}|{model}|{prefix}"
         self._model, self._prefix = model, prefix
         self._client = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=timeout_s,
         )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Embed with the prefix that the model wants ("query: " for E5)."""
         asked = {"model": self._model, "input": [self._prefix + text for text in texts]}
         try:
-            answer = self._client.post("embeddings", json=asked)
+            answer = self._client.post(
+                "embeddings", json=asked, timeout=_CONNECT_S + _TEXT_S * len(texts)
+            )
             answer.raise_for_status()
             data = sorted(answer.json()["data"], key=lambda item: item["index"])
             rows = np.array([item["embedding"] for item in data], np.float32)
@@ -108,19 +112,34 @@ class VectorCache:
         Raises `EmbedderError`.
         """
         keys = [shipped.digest(text) for text in texts]
-        known = self._read(embedder.name, set(keys))
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        unique: Vectors | None = None
+
+        def put(known: dict[bytes, Vectors]) -> Vectors:
+            rows = unique
+            for key, row in known.items():
+                if rows is None:
+                    rows = np.empty((len(places), len(row)), np.float32)
+                rows[places[key]] = row
+            return np.empty((0, 0), np.float32) if rows is None else rows
+
+        known = self._read(embedder.name, places.keys())
+        unique = put(known) if known else None
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         for done, batch in _batches(list(missing.items())):
             vectors = embedder.embed([text for _, text in batch])
-            fresh = {key: row for (key, _), row in zip(batch, vectors, strict=True)}
-            known.update(fresh)
+            # Rounded as they are kept, so that the next start finds the very same.
+            rows = vectors.astype(np.float16)
+            fresh = {key: row for (key, _), row in zip(batch, rows, strict=True)}
+            unique = put(fresh)
             self._write(embedder.name, fresh)
             if progress:
                 progress(done, len(missing))
-        rows = np.array([known[key] for key in keys], np.float32)
-        return rows.reshape(len(keys), -1)
+        if unique is None or len(unique) == len(keys):
+            return put({}) if unique is None else unique
+        return unique[[places[key] for key in keys]]
 
-    def _read(self, name: str, keys: set[bytes]) -> dict[bytes, Vectors]:
+    def _read(self, name: str, keys: Set[bytes]) -> dict[bytes, Vectors]:
         known = {key: row for key, row in _shipped(name).items() if key in keys}
         if self._path and self._path.exists() and keys - known.keys():
             with suppress(sqlite3.Error, OSError), closing(self._open()) as file:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.aspects import find_aspects, rate_fit
-from inference.domain import Domain, read_off_topic
+from inference.domain import Domain, read_off_topic, read_on_topic
 from inference.embeddings import Embedder, EmbedderError, Progress, VectorCache, Vectors
 from inference.kinds import SURE, Kinds
 from inference.knowledge import Entry
@@ -31,14 +31,15 @@ _MEAN = 0.6
 # share of the question's bigrams that it holds and the log-odds of its vector being the shop's
 # business: to the confidence that it answers, and to the chance that the question is the shop's
 # business at all. What `python -m tests.fit_confidence` prints.
-_CURVE = (1.935, 1.013, 9.636, 0.289, -10.552)
-_BUSINESS = (2.969, -0.149, 7.822, 0.583, -12.812)
+_CURVE = (1.857, 1.310, 6.051, 0.101, -10.299)
+_BUSINESS = (2.991, 0.022, 6.506, 0.621, -12.784)
 _WORDS_CURVE = (8.0, -4.5)  # over the share of bigrams alone, while there are no vectors
 _CANDIDATES = 50  # that are looked at closely, by vectors and by words each
 
 _K1, _B = 1.5, 0.75
 _REMEMBERED = 2048  # questions whose hits are kept: many customers ask the same
-_LOOKED_AT = 4096  # entries whose answers are kept ready, counted into bigrams
+_LEARNT_FROM = 5000  # questions, spread over all, that teach what the shop's business is
+_LOOKED_AT = 4096  # phrasings and answers that are kept ready, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,14 @@ class Retriever:
         self._embedder = embedder
         vectors = cache.embed(embedder, self._texts, progress)
         outside = cache.embed(embedder, [normalize(text) for text in read_off_topic()])
-        self._domain = Domain(vectors, outside)
+        step = -(-len(vectors) // _LEARNT_FROM)
+        inside = cache.embed(embedder, [normalize(text) for text in read_on_topic()])
+        self._domain = Domain(np.concatenate([vectors[::step], inside]), outside)
         self._nearest = Nearest(vectors)
         self._scale = _Scale(outside)
         self._words = _Words(self._texts)
         self._answer_length = float(np.mean([sum(map(len, e.answers)) for e in entries]))
+        self._aspects = lru_cache(maxsize=_LOOKED_AT)(self._read_aspects)
         self._count_answers = lru_cache(maxsize=_LOOKED_AT)(self._read_answers)
         self._find = lru_cache(maxsize=_REMEMBERED)(self._search)
 
@@ -124,31 +128,30 @@ class Retriever:
         words = self._words.score(text)
         places = np.union1d(self._nearest.find(vector, _CANDIDATES), _best(words))
         owners = np.unique(self._owner[places])
-        near = np.concatenate([np.arange(*self._starts[o : o + 2]) for o in owners])
+        counts = self._starts[owners + 1] - self._starts[owners]
+        own = np.concatenate([[0], np.cumsum(counts)[:-1]])  # where each one's phrasings begin
+        near = np.arange(counts.sum()) + np.repeat(self._starts[owners] - own, counts)
         likeness = self._scale.measure(self._nearest.rate(vector, near))
-        share = words[near] / max(float(words[near].max()), 1e-9)
+        best = np.maximum.reduceat(likeness, own)
+        mean = np.add.reduceat(likeness, own) / counts
+        covered = np.maximum.reduceat(words[near], own)  # by the words of each one's best phrasing
         asked = find_aspects(text)
-        said = self._rate_answers(text, owners)
-        ends = np.cumsum([self._starts[o + 1] - self._starts[o] for o in owners])
-        scores = np.zeros(len(owners))
-        covered = np.zeros(len(owners))  # by the words of each entry's best phrasing
-        for number, own in enumerate(np.split(np.arange(len(near)), ends[:-1])):
-            single = 1 / math.sqrt(len(own))
-            best = own[likeness[own].argmax()]
-            fit = rate_fit(asked, find_aspects(self._texts[near[best]]))
-            scores[number] = (1 - _MEAN) * likeness[best] + _MEAN * likeness[own].mean()
-            scores[number] += _QUESTION_WORDS * float(share[own].max())
-            scores[number] += single * (_ASPECT * fit + _ANSWER_WORDS * said[number])
-            covered[number] = words[near[own]].max()
+        is_best = likeness == np.repeat(best, counts)
+        first_best = np.minimum.reduceat(np.where(is_best, near, len(self._texts)), own)
+        fits = np.array([rate_fit(asked, self._aspects(int(place))) for place in first_best])
+        scores = (1 - _MEAN) * best + _MEAN * mean
+        scores += _QUESTION_WORDS * covered / max(float(covered.max()), 1e-9)
+        told = _ASPECT * fits + _ANSWER_WORDS * self._rate_answers(text, owners)
+        scores += told / np.sqrt(counts)
         order = np.lexsort((owners, -scores))
-        business = self._domain.rate(vector)
+        domain = self._domain.rate(vector)
         first, second = (*scores[order[:2]], 0.0)[:2]
         perfect = self._words.perfect(text)
         hits, sure = [], 1.0
         for number in order[:limit]:
             lead = scores[number] - (second if number == order[0] else first)
             share_held = float(covered[number]) / perfect
-            evidence = (float(scores[number]), float(lead), share_held, business)
+            evidence = (float(scores[number]), float(lead), share_held, domain)
             sure = min(sure, _confidence(_CURVE, evidence))  # a later hit is never surer
             entry = self.entries[owners[number]]
             hits.append(Hit(entry, round(float(scores[number]), 4), sure, evidence))
@@ -182,6 +185,9 @@ class Retriever:
             )
         return scores / max(float(scores.max()), 1e-9)
 
+    def _read_aspects(self, place: int) -> frozenset[str]:
+        return find_aspects(self._texts[place])
+
     def _read_answers(self, owner: int) -> tuple[Counter[str], int]:
         text = " ".join(self.entries[owner].answers)
         return Counter(bigrams(normalize(text))), len(text)
@@ -207,19 +213,25 @@ class _Words:
     """BM25 over character bigrams."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        tokens = [bigrams(text) for text in texts]
+        places: dict[str, int] = {}  # of the bigrams, in the order they came
+        tokens = [
+            [places.setdefault(token, len(places)) for token in bigrams(text)] for text in texts
+        ]
         self._count = len(tokens)
         self._bm25 = bm25s.BM25(k1=_K1, b=_B, method="lucene")
-        self._bm25.index(tokens, show_progress=False)
-        self._frequencies = Counter(token for document in tokens for token in set(document))
+        self._bm25.index((tokens, places), show_progress=False)
+        self._places = places
+        self._frequencies = np.zeros(len(places), np.int64)
+        for document in tokens:
+            self._frequencies[list(set(document))] += 1
         self._mean_length = sum(map(len, tokens)) / len(tokens)
 
     def score(self, text: str) -> Vectors:
         """Return the BM25 of every text."""
-        known = [token for token in bigrams(text) if token in self._bm25.vocab_dict]
+        known = [self._places[token] for token in bigrams(text) if token in self._places]
         if not known:
             return np.zeros(self._count, np.float32)
-        scores: Vectors = self._bm25.get_scores(known)
+        scores: Vectors = self._bm25.get_scores_from_ids(known)
         return scores
 
     def perfect(self, text: str) -> float:
@@ -236,7 +248,8 @@ class _Words:
 
     def rarity(self, token: str) -> float:
         """Return the inverse document frequency as BM25 ("lucene") has it."""
-        frequency = self._frequencies[token]
+        place = self._places.get(token)
+        frequency = 0 if place is None else int(self._frequencies[place])
         return math.log(1 + (self._count - frequency + 0.5) / (frequency + 0.5))
 
 

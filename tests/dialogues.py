@@ -18,7 +18,7 @@ from sqlalchemy import select
 from bot import fixed, logs, texts
 from bot.settings import Settings
 from db.models import Answer, Message, Way
-from tests.shop import Shop, ask, open_shop_with
+from tests.shop import Shop, open_shop_with
 
 DIALOGUES = Path(__file__).parent / "data" / "dialogues.jsonl"
 
@@ -46,7 +46,8 @@ async def play(shop: Shop, chat_id: int, dialogue: dict[str, Any]) -> Played:
     played = Played(dialogue["name"])
     said: set[str] = set()
     for turn in dialogue["turns"]:
-        answers = await ask(customer, turn["say"])
+        sent = await customer.send(turn["say"])
+        answers = await customer.wait_for(1, after=sent.id, timeout=60)
         await shop.wait_until_idle()
         (row,) = await shop.rows(
             select(Answer.way, Answer.text, Answer.sources)

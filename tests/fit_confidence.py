@@ -24,6 +24,12 @@ DATA = Path(__file__).parent / "data"
 Asked = list[tuple[str, set[str]]]
 
 
+# How much a question counts whose right entries are taken away, beside one that has them: of five
+# questions that customers ask about the shop's business, one has no entry.
+_MISSING = 0.25
+_LOOKED_AT = 10
+
+
 class Measured(NamedTuple):
     """What is found for a set of questions: an array each, in their order."""
 
@@ -33,6 +39,7 @@ class Measured(NamedTuple):
     evidence: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     business: npt.NDArray[np.float64]
+    missing: npt.NDArray[np.float64]  # evidence of the best hit, were no right entry there
 
 
 def read_questions(name: str) -> Asked:
@@ -50,16 +57,24 @@ def read_questions(name: str) -> Asked:
 
 def measure(retriever: Retriever, asked: Asked) -> Measured:
     """Ask every question."""
-    found: list[Found] = [retriever.find(question, 3) for question, _ in asked]
+    found: list[Found] = [retriever.find(question, _LOOKED_AT) for question, _ in asked]
     ids = [[hit.entry.id for hit in f.hits] for f in found]
     return Measured(
         np.array([bool(right) for _, right in asked]),
         np.array([f[0] in right for f, (_, right) in zip(ids, asked, strict=True)]),
-        np.array([bool(right & set(f)) for f, (_, right) in zip(ids, asked, strict=True)]),
+        np.array([bool(right & set(f[:3])) for f, (_, right) in zip(ids, asked, strict=True)]),
         np.array([f.hits[0].evidence for f in found]),
         np.array([f.hits[0].confidence for f in found]),
         np.array([f.business for f in found]),
+        np.array([_without(f, right) for f, (_, right) in zip(found, asked, strict=True) if right]),
     )
+
+
+def _without(found: Found, right: set[str]) -> tuple[float, ...]:
+    """Return the evidence of the best hit that is not right, with its lead over the next."""
+    first, second, *_ = [hit for hit in found.hits if hit.entry.id not in right]
+    score, _, share, domain = first.evidence
+    return score, score - second.evidence[0], share, domain
 
 
 def main() -> None:
@@ -69,14 +84,20 @@ def main() -> None:
     seen = measure(retriever, fitted + read_questions("offtopic.txt"))
     held_out = read_questions("heldout_questions.csv") + read_questions("heldout_offtopic.txt")
     unseen = measure(retriever, held_out)
-    for name, truth in (("_CURVE", seen.first), ("_BUSINESS", seen.ours)):
-        spread = seen.evidence.std(0)
-        weights, offset = logistic.fit(seen.evidence, truth, spread=spread, ridge=0.5)
-        print(f"{name} = ({', '.join(f'{w:.3f}' for w in [*weights, offset])})")
-    for name, sets in (("fitted on", seen), ("held out", unseen)):
+    short = measure(retriever, read_questions("short_questions.csv"))
+    everything = np.concatenate([seen.evidence, seen.missing])
+    counts = np.concatenate([np.ones(len(seen.evidence)), np.full(len(seen.missing), _MISSING)])
+    is_right = np.concatenate([seen.first, np.zeros(len(seen.missing), bool)])
+    curve = _fit("_CURVE", everything, is_right, counts)
+    _fit("_BUSINESS", seen.evidence, seen.ours, np.ones(len(seen.ours)))
+    for name, sets in (("fitted on", seen), ("held out", unseen), ("short, held out", short)):
         print(f"\n{name}: {sets.ours.sum()} in domain, {(~sets.ours).sum()} off topic")
         print(f"  best hit right {sets.first[sets.ours].mean():.3f}", end="")
         print(f", one of three {sets.third[sets.ours].mean():.3f}")
+        if sets.ours.all():
+            print(f"  declined at OURS {(sets.business < OURS).mean():.3f}", end="")
+            print(f", below FOUND {(sets.confidence < FOUND).mean():.3f}")
+            continue
         print("  business   in-domain declined  off-topic declined")
         for threshold in np.arange(0.1, 1.0, 0.1).round(1):
             declined = sets.business < threshold
@@ -85,15 +106,31 @@ def main() -> None:
                 f"  {threshold:8.1f}  {declined[sets.ours].mean():19.3f}"
                 f"  {declined[~sets.ours].mean():18.3f}{mark}"
             )
-        print("  confidence  in-domain below  off-topic below  best hit right above")
+        print("  confidence  in-domain below  off-topic below  best hit right above", end="")
+        print("  entry missing, below")
+        missing = 1 / (1 + np.exp(-(sets.missing @ curve[:-1] + curve[-1])))
         for threshold in np.arange(0.1, 1.0, 0.1).round(1):
             below = sets.confidence < threshold
             mark = {FOUND: "  FOUND", CLEAR: "  CLEAR"}.get(threshold, "")
             print(
                 f"  {threshold:10.1f}  {below[sets.ours].mean():15.3f}"
                 f"  {below[~sets.ours].mean():15.3f}"
-                f"  {sets.first[~below & sets.ours].mean():20.3f}{mark}"
+                f"  {sets.first[~below & sets.ours].mean():20.3f}"
+                f"  {(missing < threshold).mean():20.3f}{mark}"
             )
+
+
+def _fit(
+    name: str,
+    evidence: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.bool_],
+    counts: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Fit a curve, print it and return it, the offset last."""
+    spread = evidence.std(0)
+    weights, offset = logistic.fit(evidence, truth, spread=spread, ridge=0.5, shares=counts)
+    print(f"{name} = ({', '.join(f'{w:.3f}' for w in [*weights, offset])})")
+    return np.array([*weights, offset])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ async def test_ask_without_model_and_without_a_find_exits_with_3(
 @needs_model
 async def test_ask_with_the_embedded_model_answers_from_what_was_found(tmp_path: Path) -> None:
     code, output, _ = await run(
-        *("ask", "--json", "벽지 풀자국이 하얗게 남았는데 지울 수 있어요?"), cwd=tmp_path
+        *("ask", "--json", "이음매에 하얀 게 말라붙었는데 닦이나요"), cwd=tmp_path
     )
     answer = json.loads(output)
     assert code == 0

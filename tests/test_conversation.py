@@ -90,7 +90,9 @@ async def test_a_forged_button_changes_nothing(database_url: str, model: ModelSe
         # send it; a modified app can, so the forger's own button is given the victim's data.
         forged = shop.store.message(14, greeting.id)
         assert forged
-        for data in [b["data"] for b in answer.buttons] + [
+        for data in [b["data"] for b in answer.buttons if not b["data"].startswith("ask:")] + [
+            "ask:DB_none",
+            "ask:",
             "rate:1:sideways",
             "rate:" + "9" * 40 + ":up",
         ]:
@@ -319,7 +321,7 @@ async def test_an_answer_that_fails_the_check_is_not_sent(
 async def test_the_careful_policy_shows_no_sentence_before_its_check(
     database_url: str, model: ModelServer
 ) -> None:
-    vague = "침대 뒤쪽 벽에만 까만 얼룩이 생겼어요 왜죠"
+    vague = "침실 벽 한쪽만 자꾸 꺼메지는데 뭐가 문제래요"
     model.reply = lambda _: (
         "가구를 빼고 환기하세요. 염산으로 닦으면 금방 하얗게 됩니다. 그 뒤에 다시 놓으세요."
     )
@@ -363,7 +365,8 @@ async def test_odd_messages_get_a_sentence_or_silence_by_design(
             assert answer.text == texts.TEXT_ONLY
         for text in ("\u202e<script>alert(1)</script>\u200b", "널\0문자", "🧱" * 900):
             (answer,) = await ask(customer, text)
-            assert answer.text == texts.DECLINED
+            assert answer.text
+            assert model.requests == []
         (long,) = await ask(customer, "가" * 3000)
         assert long.text == texts.TOO_LONG.format(limit=1000)
         silent = {"new_chat_title": "이름"}

@@ -246,9 +246,7 @@ async def test_apologies_are_not_told_to_the_model_as_its_words(
         customer = shop.customer(74)
         await ask(customer, MOULD)
         await ask(customer, "가" * 1500)
-        model.status = 500
         await ask(customer, "오늘 저녁 메뉴 추천해 줘")
-        model.status = 200
         await ask(customer, AIRING)
         told = [m["content"] for m in model.requests[-1]["messages"]]
         assert told[1:3] == [MOULD, "네, 그렇습니다."]

@@ -134,7 +134,9 @@ async def test_under_telegrams_limits_every_answer_is_complete(
     model.token_s = 0.01
     async with open_shop(database_url, model, answer_check=False) as shop:
         await shop.playground.limit(per_chat_s=1, overall_s=30)
-        questions = {n: f"{n}번 손님의 도배 질문입니다" for n in range(101, 121)}
+        questions = {
+            n: f"벽지에 곰팡이가 {n}번 생겼는데 어떻게 해야 하나요?" for n in range(101, 121)
+        }
         answers = await asyncio.gather(
             *(ask(shop.customer(n), question) for n, question in questions.items())
         )

@@ -105,7 +105,7 @@ async def test_asked_to_end_the_bot_ends_soon_and_goes_on_later(
         customer = telegram.playground.customer(55)
         async with bot_process(telegram, model, database_url, tmp_path) as bot:
             await customer.send(MOULD)
-            await customer.send("그다음 질문도 기다립니다")
+            await customer.send(MOULD)
             await model.wait_until_asked(1)
             await asyncio.sleep(0.5)
             bot.terminate()

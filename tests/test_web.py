@@ -71,9 +71,13 @@ async def test_a_webhook_brings_questions_and_answers_go_out(
     (port,) = free_ports(1)
     async with running() as telegram, replica(telegram, database_url, model, port):
         customer = telegram.playground.customer(901)
-        sent = [await customer.send(f"도배 질문 {n}번입니다") for n in range(3)]
+        sent = [
+            await customer.send(f"벽지에 곰팡이가 {n}번 생겼는데 어떻게 하나요?") for n in range(3)
+        ]
         answers = await customer.wait_for(3, after=sent[0].id)
-        assert [a.text for a in answers] == [f"답: 도배 질문 {n}번입니다" for n in range(3)]
+        assert [a.text for a in answers] == [
+            f"답: 벽지에 곰팡이가 {n}번 생겼는데 어떻게 하나요?" for n in range(3)
+        ]
         assert (await telegram.bot.get_webhook_info()).pending_update_count == 0
 
 

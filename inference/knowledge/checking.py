@@ -77,7 +77,7 @@ def _look_at(entry: Entry) -> Iterator[Finding]:
     for (i, one), (j, other) in combinations(enumerate(entry.answers, 1), 2):
         for text in _disagreements(one, other):
             yield finding("number", f"답변_{i}과 답변_{j}의 수가 다름: {text}")
-    asked = " ".join(entry.questions)
+    asked = " ".join(entry.questions[:_FEWEST])  # later phrasings may name what is only near
     for name, matter, deed, warning in _WARNINGS:
         if not (matter.search(asked) and deed.search(asked)):
             continue

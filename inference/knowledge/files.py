@@ -163,6 +163,7 @@ def _text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = unicodedata.normalize("NFC", str(value)).replace("\0", "")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.encode(errors="ignore").decode().strip()
 
 
@@ -187,7 +188,7 @@ def _comma_separated(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(_decode(path).splitlines(), 1):
+    for number, line in enumerate(_decode(path).split("\n"), 1):
         if line.strip():
             record = json.loads(line)
             yield number, record if isinstance(record, dict) else {}

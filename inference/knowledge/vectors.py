@@ -39,29 +39,33 @@ def read_kinds(embedder: str) -> tuple[list[str], npt.NDArray[np.float64]] | Non
 
 def texts() -> list[str]:
     """Return all texts of ours that are embedded."""
-    from inference.domain import read_off_topic
+    from inference.domain import read_off_topic, read_on_topic
     from inference.kinds import read_examples
     from inference.knowledge import starter_path
     from inference.knowledge.files import load
     from inference.text import normalize
 
     asked = [question for entry in load(starter_path()) for question in entry.questions]
-    others = [*read_off_topic(), *(message for message, _ in read_examples())]
+    others = [*read_on_topic(), *read_off_topic(), *(message for message, _ in read_examples())]
     return list(dict.fromkeys(normalize(text) for text in [*asked, *others]))
 
 
 def main() -> None:
-    """Compute and write the vectors of all texts, and the kinds that are learnt from them."""
+    """Write the vectors of all texts, and the kinds that are learnt from them.
+
+    What is there already of the same embedder is not computed anew.
+    """
     from inference.embeddings import E5Embedder, VectorCache
     from inference.kinds import Kinds
 
-    embedder, ours = E5Embedder(), texts()
-    kinds = Kinds.fit(embedder, VectorCache(None))
+    embedder, cache, ours = E5Embedder(), VectorCache(None), texts()
+    vectors = cache.embed(embedder, ours)
+    kinds = Kinds.fit(embedder, cache)
     np.savez_compressed(
         Path(str(resources.files("inference.knowledge").joinpath(_FILE))),
         embedder=embedder.name,
         digests=np.array([list(digest(text)) for text in ours], np.uint8),
-        vectors=embedder.embed(ours).astype(np.float16),
+        vectors=vectors.astype(np.float16),
         kinds=kinds.names,
         kind_weights=kinds.weights,
     )
