@@ -17,6 +17,7 @@ FOUND = 0.3
 CLEAR = 0.6
 _LEANS = 0.03  # a text that is less the shop's business by itself does not lean on what was said
 
+_SURE_LEANING = 4.0  # log-odds of a kind that even a text on the shop's business must have
 _LOOKED_AT = 10
 _SUGGESTED = 3
 
@@ -64,7 +65,9 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
     topic = past[-1].question if past else None
     reading = followups.read(text, topic)
     inquiry = Inquiry(reading.lean, reading.full)
-    if reading.lean not in {Lean.PRICE, Lean.MORE} and (kind := _kind(retriever, text)):
+    if reading.lean not in {Lean.PRICE, Lean.MORE} and (
+        kind := _kind(retriever, text, leans=topic is not None and reading.lean == Lean.REFERS)
+    ):
         inquiry.kind, inquiry.full = kind, text
         return inquiry
     if reading.lean == Lean.PRICE:
@@ -90,12 +93,14 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
     return inquiry
 
 
-def _kind(retriever: Retriever, text: str) -> str | None:
+def _kind(retriever: Retriever, text: str, *, leans: bool) -> str | None:
     """Return the kind of a text that has a fixed answer, unless the knowledge surely has one."""
     found = retriever.find(text, _LOOKED_AT)
-    if found.kind and (fixed.answers()[found.kind].always or found.hits[0].confidence < CLEAR):
-        return found.kind
-    return None
+    if found.kind is None or (leans and found.kind_odds < _SURE_LEANING):
+        return None
+    is_asked = found.business >= OURS and found.kind_odds < _SURE_LEANING
+    is_known = found.hits[0].confidence >= CLEAR or is_asked
+    return None if is_known and not fixed.answers()[found.kind].always else found.kind
 
 
 def _find(retriever: Retriever, reading: followups.Reading, text: str) -> tuple[Found, str]:

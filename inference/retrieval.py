@@ -66,6 +66,7 @@ class Found:
     hits: tuple[Hit, ...]
     business: float
     kind: str | None = None
+    kind_odds: float = 0.0  # the log-odds that it is of that kind
 
 
 class Retriever:
@@ -157,7 +158,7 @@ class Retriever:
             hits.append(Hit(entry, round(float(scores[number]), 4), sure, evidence))
         kind, odds = self._kinds.rate(vector) if self._kinds else ("", 0.0)
         business = _confidence(_BUSINESS, hits[0].evidence)
-        return Found(tuple(hits), business, kind if odds >= SURE else None)
+        return Found(tuple(hits), business, kind if odds >= SURE else None, odds)
 
     def _find_by_words(self, text: str, limit: int) -> Found:
         words = self._words.score(text)
