@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 KILLS ?= 200
 
-.PHONY: help setup demo test lint format lock clean chaos bench soak profile
+.PHONY: help setup demo test lint format vectors lock clean chaos bench soak profile
 
 help: ## 이 목록
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,9 +31,12 @@ chaos: setup ## 봇을 KILLS번(200) 죽이며 빠지거나 두 번 가는 답�
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting sqlite
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting replicas
 
-bench: setup ## 빠르기: 가장 단순한 봇과 나란히, 비율로; 견적의 한 단계 (약 7분)
+bench: setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 나란히, 비율로; 견적의 한 단계
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[bench]'
 	@$(BIN)/python -m tests.load.bench
 	@$(BIN)/python -m tests.load.steps
+	@$(BIN)/python -m tests.load.retrieval
 
 soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 	@$(BIN)/python -m tests.load.soak
@@ -44,6 +47,9 @@ profile: setup ## 차례 하나의 시간이 어디로 가는지
 format: $(INSTALLED) ## 코드 모양 맞추기
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+vectors: $(INSTALLED) ## 지식(starter.csv 등)을 바꾼 뒤 딸려 가는 벡터를 다시
+	@$(BIN)/python -m inference.knowledge.vectors
 
 lock: ## 지금 .venv의 판을 constraints.txt에 적기
 	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
