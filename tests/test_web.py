@@ -197,7 +197,7 @@ async def test_replicas_answer_each_question_once_and_in_order(
         customers = [telegram.playground.customer(910 + n) for n in range(8)]
 
         async def talk(number: int) -> None:
-            questions = [f"도배 질문 {number}의 {n}번입니다" for n in range(4)]
+            questions = [f"벽지에 곰팡이가 {number}{n}번 생겼는데 어떻게 하나요?" for n in range(4)]
             sent = [await customers[number].send(question) for question in questions]
             answers = await customers[number].wait_for(4, after=sent[0].id, timeout=30)
             assert [a.text for a in answers] == [f"답: {q}" for q in questions]
