@@ -42,19 +42,17 @@ _WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat 
 async def open_database(settings: Settings, *, beside: bool = False) -> AsyncIterator[Database]:
     """Migrate the database to the newest revision and keep it open.
 
-    With `beside`, a bot may have the SQLite file open: then it has migrated it, too.
+    A SQLite file is this process's alone; with `beside` it is not, and a bot that has it has
+    migrated it, too.
     """
     async with AsyncExitStack() as stack:
-        try:
-            stack.enter_context(_only_process_on(settings))
-            is_first = True
-        except OperatorError:
-            if not beside:
-                raise
-            is_first = False
         database = db.open_database(settings.database_url.get_secret_value())
         stack.push_async_callback(database.close)
-        if is_first:
+        if beside:
+            with suppress(OperatorError), _only_process_on(settings):
+                await db.upgrade(database)
+        else:
+            stack.enter_context(_only_process_on(settings))
             await db.upgrade(database)
         yield database
 

@@ -298,12 +298,12 @@ class _Work:
         self.facts = self.facts[: len(answers)]
         if len(answers) == 1:
             return answers[0]
-        return "\n\n".join(f"{number}. {answer}" for number, answer in enumerate(answers, 1))
+        return "\n\n".join(f"{number}) {answer}" for number, answer in enumerate(answers, 1))
 
     def write(self, piece: str) -> None:
         """Add what the model wrote; ids that it copied are no words for a customer."""
         self._raw += piece
-        self.written = prompts.strip_ids(self._raw)
+        self.written = prompts.strip_ids(self._raw, self.facts)
 
     def find_problem(self, text: str) -> check.Problem | None:
         """Check `text` against what was found."""

@@ -24,9 +24,8 @@ _SUGGESTED = 3
 
 @dataclass(slots=True)
 class Part:
-    """One question of a text in full, with the hits that answer it and the answer to be given."""
+    """One question of a text: the hits that answer it and the answer to be given."""
 
-    query: str
     hits: list[Hit]
     answer: str
 
@@ -130,7 +129,7 @@ def _add(inquiry: Inquiry, query: str, found: Found, said: Iterable[str]) -> Non
     entry = hits[0].entry
     if entry in inquiry.entries:  # two halves of one question
         return
-    inquiry.parts.append(Part(query, hits, _answer(entry, query, said)))
+    inquiry.parts.append(Part(hits, _answer(entry, query, said)))
 
 
 def _answer(entry: Entry, query: str, said: Iterable[str]) -> str:
@@ -150,7 +149,7 @@ def _tell_more(retriever: Retriever, inquiry: Inquiry, past: Sequence[Exchange])
             fresh = [a for a in entry.answers if not any(a in t for t in said)] if entry else []
             if entry and fresh:
                 hit = Hit(entry, 0.0, 1.0)
-                inquiry.parts.append(Part(turn.question, [hit], fresh[0]))
+                inquiry.parts.append(Part([hit], fresh[0]))
                 break
         if turn.sources:
             break

@@ -109,7 +109,8 @@ def merge(entries: Iterable[Entry], imported: Iterable[Saved]) -> list[Entry]:
 async def follow(library: Library, state: State, use: Callable[[], Awaitable[None]]) -> None:
     """Call `use` whenever the knowledge is another than at `state`, until cancelled.
 
-    Where it fails the old knowledge stays in use, and it is tried again.
+    Where it fails the old knowledge stays in use; it is tried again when it has changed, or the
+    embedder is back.
     """
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -118,7 +119,9 @@ async def follow(library: Library, state: State, use: Callable[[], Awaitable[Non
             continue
         try:
             await use()
-        except (KnowledgeError, EmbedderError) as error:
+        except EmbedderError as error:
+            log.warning("embedder_away", reason=str(error))
+            continue
+        except KnowledgeError as error:
             log.error("knowledge_not_taken", reason=str(error))
-        else:
-            state = now
+        state = now

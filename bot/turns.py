@@ -1,6 +1,7 @@
 """One turn: a stored message in, its one answer out; stopping an answer on its way."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
 from bot.outbound import Keyboard, Outbound
 from bot.writing import Writer
-from db import estimates, queries
+from db import estimates, feedback, queries
 from db.claims import ClaimLostError
 from db.database import Database, Work, is_passing
 from db.models import Kind, Way, utc_now
@@ -182,7 +183,7 @@ class Turns:
                 return await self._call_human(run)
             case "est", _:
                 return await self._press_estimate(run)
-            case "ask", [_, *_]:
+            case "ask", _:
                 return await self._ask_suggested(run)
             case "src", [message_id] if queries.is_id(message_id):
                 return await self._show_sources(run, int(message_id))
@@ -215,10 +216,12 @@ class Turns:
                 await self._acknowledge(run, texts.EXPIRED_BUTTON)
                 return _note_nothing
 
-        def rate(connection: Connection) -> queries.ShownAnswer | None:
-            answer = queries.answer_in_chat(connection, int(message_id), self._bot_id, turn.chat_id)
+        def rate(connection: Connection) -> feedback.ShownAnswer | None:
+            answer = feedback.answer_in_chat(
+                connection, int(message_id), self._bot_id, turn.chat_id
+            )
             if answer:
-                queries.rate(connection, answer.id, turn.customer_id, _VERDICTS[verdict])
+                feedback.rate(connection, answer.id, turn.customer_id, _VERDICTS[verdict])
             return answer
 
         shown = await self._database.insist(rate)
@@ -233,7 +236,7 @@ class Turns:
 
     async def _show_sources(self, run: Run, message_id: int) -> Work[None]:
         answer = await self._database.insist(
-            lambda c: queries.answer_in_chat(c, message_id, self._bot_id, run.turn.chat_id)
+            lambda c: feedback.answer_in_chat(c, message_id, self._bot_id, run.turn.chat_id)
         )
         if answer is None:
             await self._acknowledge(run, texts.EXPIRED_BUTTON)
@@ -306,12 +309,14 @@ class Turns:
     ) -> Work[None]:
         result = await self._writer.write(run, text, past)
         if result.kind == fixed.HUMAN:
-            return await self._call_human(run, result.text)
+            return await self._call_human(run, reply)
+        if result.asked is None and text != run.turn.text:  # a button's
+            result = replace(result, asked=text)
         await self._keep_consultation(run, result, reply)
         return await self._delivery.send(run)
 
-    async def _call_human(self, run: Run, text: str | None = None) -> Work[None]:
-        """Say how the shop is reached, and tell its admins."""
+    async def _call_human(self, run: Run, reply: Reply | None = None) -> Work[None]:
+        """Say how the shop is reached, tell its admins; then what an open estimate has to say."""
         turn = run.turn
         if run.answer.text is not None:
             return await self._delivery.send(run)
@@ -323,9 +328,10 @@ class Turns:
             text=past[-1].question if past else texts.NO_QUESTION,
         )
         notices = [{"to": admin, "text": told} for admin in self._desk.admins]
-        words = [text or self._consultant.human, texts.HUMAN_TOLD if notices else ""]
-        reply = Reply(" ".join(filter(None, words)), more=notices)
-        return await self._reply(run, reply, Way.FIXED)
+        words = [self._consultant.human, *[texts.HUMAN_TOLD][: len(notices)]]
+        after = reply or Reply()
+        answer = Reply(" ".join(words), more=[*notices, *after.more], write=after.write)
+        return await self._reply(run, answer, Way.FIXED)
 
     async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply | None) -> None:
         """Keep an answer, with what the estimate says after it."""

@@ -1,7 +1,7 @@
 """Tells questions that are this shop's business from all others, by their vectors.
 
-A ridge logistic regression between the knowledge's questions and a list of messages that are
-none of its business; both kinds weigh the same, however many there are.
+A ridge logistic regression between the knowledge's questions with some short messages, and a list
+of messages that are none of its business; both kinds weigh the same, however many there are.
 """
 
 from importlib.resources import files

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from inference.knowledge import vectors as shipped
 
 Vectors = npt.NDArray[np.float32]
+_Kept = npt.NDArray[np.float16]
 Progress = Callable[[int, int], None]  # done, of how many
 
 _CONNECT_S, _TEXT_S = 5.0, 1.0  # that a server may take, and for each text besides
@@ -112,61 +113,46 @@ class VectorCache:
         Raises `EmbedderError`.
         """
         keys = [shipped.digest(text) for text in texts]
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        unique: Vectors | None = None
-
-        def put(known: dict[bytes, Vectors]) -> Vectors:
-            rows = unique
-            for key, row in known.items():
-                if rows is None:
-                    rows = np.empty((len(places), len(row)), np.float32)
-                rows[places[key]] = row
-            return np.empty((0, 0), np.float32) if rows is None else rows
-
-        known = self._read(embedder.name, places.keys())
-        unique = put(known) if known else None
+        known = self._read(embedder.name, set(keys))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         for done, batch in _batches(list(missing.items())):
-            vectors = embedder.embed([text for _, text in batch])
             # Rounded as they are kept, so that the next start finds the very same.
-            rows = vectors.astype(np.float16)
+            rows = embedder.embed([text for _, text in batch]).astype(np.float16)
             fresh = {key: row for (key, _), row in zip(batch, rows, strict=True)}
-            unique = put(fresh)
+            known |= fresh
             self._write(embedder.name, fresh)
             if progress:
                 progress(done, len(missing))
-        if unique is None or len(unique) == len(keys):
-            return put({}) if unique is None else unique
-        return unique[[places[key] for key in keys]]
+        return np.array([known[key] for key in keys], np.float32).reshape(len(keys), -1)
 
-    def _read(self, name: str, keys: Set[bytes]) -> dict[bytes, Vectors]:
+    def _read(self, name: str, keys: Set[bytes]) -> dict[bytes, _Kept]:
         known = {key: row for key, row in _shipped(name).items() if key in keys}
         if self._path and self._path.exists() and keys - known.keys():
-            with suppress(sqlite3.Error, OSError), closing(self._open()) as file:
+            with suppress(sqlite3.Error, OSError), closing(_open(self._path)) as file:
                 rows = file.execute("SELECT digest, vector FROM vectors WHERE embedder = ?", [name])
                 for key, vector in rows:
                     if key in keys:
                         known[key] = np.frombuffer(vector, np.float16)
         return known
 
-    def _write(self, name: str, fresh: dict[bytes, Vectors]) -> None:
+    def _write(self, name: str, fresh: dict[bytes, _Kept]) -> None:
         if self._path is None:
             return
-        rows = [(name, key, row.astype(np.float16).tobytes()) for key, row in fresh.items()]
+        rows = [(name, key, row.tobytes()) for key, row in fresh.items()]
         with suppress(sqlite3.Error, OSError):  # the cache saves time, nothing else
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._open()) as file, file:
+            with closing(_open(self._path)) as file, file:
                 file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
 
-    def _open(self) -> sqlite3.Connection:
-        assert self._path is not None  # noqa: S101 - both callers looked
-        try:
-            return _connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # busy, or no right to write
-                raise
-            self._path.unlink()  # damaged
-            return _connect(self._path)
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # busy, or no right to write
+            raise
+        path.unlink()  # damaged
+        return _connect(path)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -189,5 +175,5 @@ def _batches(items: list[Any]) -> Iterator[tuple[int, list[Any]]]:
 
 
 @cache
-def _shipped(name: str) -> dict[bytes, Vectors]:
-    return {key: row.astype(np.float32) for key, row in shipped.read(name).items()}
+def _shipped(name: str) -> dict[bytes, _Kept]:
+    return shipped.read(name)

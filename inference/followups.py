@@ -49,7 +49,6 @@ _NO = re.compile(
     r"^(?:아니[요오다]?|아뇨|그게\s*아니라|아니라)[,.\s]+(?P<new>.{1,20}?)(?:이?요|예요|이?에요|인데요)?[.!~\s]*$"
 )
 _ASIDE = re.compile(r"^(?:다른\s*(?:얘긴데|얘긴데요|질문인데|질문|얘기)|근데\s*다른)")
-_SHORT = 14  # letters up to which a text that names nothing of its own leans on the last one
 
 # What stands for another of its kind: "합지 단점이 뭐예요?" – "실크는요?"
 _KINDS = (
@@ -78,7 +77,7 @@ class Lean(StrEnum):
     MORE = "more"  # wants to hear more of the last answer
     PRICE = "price"  # what the last thing costs
     REFERS = "refers"  # names the last thing by a pronoun, or not at all
-    MAYBE = "maybe"  # short: by itself if that finds something
+    MAYBE = "maybe"  # may lean: by itself if that finds something
 
 
 @dataclass(frozen=True, slots=True)

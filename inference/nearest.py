@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from inference.embeddings import Vectors
 
-EXACT_UP_TO = 50_000  # vectors; above, looking at each costs more than all else of a search
+EXACT_UP_TO = 50_000  # vectors; above, looking at each is what a search would mostly do
 
 # An inverted file over 8-bit vectors (https://github.com/facebookresearch/faiss/wiki): lists by the
 # square root of the vectors, of which a fixed number is looked into.

@@ -28,9 +28,6 @@ _MARGIN_TOKENS = 64  # the template's own words
 _VERBATIM = 3  # exchanges that go in as they were; of older ones only the gist
 _GIST_CHARS = 60
 _SENTENCE = re.compile(r"[^.!?…\n]+[.!?…]?")
-_ID = re.compile(
-    r"\s*[\[(]\s*(?:자료\s*)?[0-9A-Za-z가-힣_\-]*_\d+(?:\s*,\s*[0-9A-Za-z가-힣_\-]*_\d+)*\s*[\])]"
-)
 
 
 class PastExchange(Protocol):
@@ -82,9 +79,11 @@ def consultation(
     ]
 
 
-def strip_ids(text: str) -> str:
-    """Return a model's text without the ids of entries that it copied from its prompt."""
-    return _ID.sub("", text)
+def strip_ids(text: str, entries: Iterable[Entry]) -> str:
+    """Return a model's text without the bracketed ids of `entries`, copied from its prompt."""
+    ids = "|".join(re.escape(entry.id) for entry in entries)
+    one = rf"(?:자료\s*)?(?:{ids})"
+    return re.sub(rf"\s*[\[(]\s*{one}(?:\s*,\s*{one})*\s*[\])]", "", text)
 
 
 def _summarize(past: Sequence[PastExchange], room: int) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.check import Problem, find_problem, split_sentences, whole_sentences
+from inference.check import Problem, cut_repetition, find_problem, split_sentences, whole_sentences
 from inference.knowledge import Entry, starter_path
 from inference.knowledge.files import load
 
@@ -154,6 +154,22 @@ def test_a_customers_own_price_is_no_source() -> None:
 )
 def test_without_sources_only_what_needs_none_counts(answer: str, problem: Problem | None) -> None:
     assert find_problem(answer, "도배가 뭐예요?", []) is problem
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (
+            "첫 문장은 이렇습니다. 둘째 문장은 저렇습니다. 첫 문장은 이렇습니다.",
+            "첫 문장은 이렇습니다. 둘째 문장은 저렇습니다.",
+        ),
+        ("첫 문장은 이렇습니다. " + "같은 말을 자꾸 되풀이하고 " * 5, "첫 문장은 이렇습니다."),
+        ("같은 말을 자꾸 되풀이하고 " * 5, ""),
+        ("첫 문장은 이렇습니다. 둘째 문장은 저렇습니다.", None),
+    ],
+)
+def test_a_loop_is_cut_before_it_begins(written: str, kept: str | None) -> None:
+    assert cut_repetition(written) == kept
 
 
 # Anything

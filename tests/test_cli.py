@@ -59,6 +59,43 @@ async def test_ask_json_has_every_promised_key(tmp_path: Path, model: ModelServe
     assert 0 < answer["first_token_s"] <= answer["total_s"]
 
 
+async def test_ask_uses_one_knowledge_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(
+        "id,질문_1,질문_2,category,답변_1\n"
+        "TRAIN_012,도배 후 환기는 어떻게 하나요?,,시공,창문을 조금만 여세요.\n"
+        "TRAIN_013,벽지는 어디서 사나요?,,마감재,지업사에서 삽니다.\n",
+        encoding="utf-8",
+    )
+    away = {"MODEL_URL": "http://127.0.0.1:9/v1", "ANSWER_POLICY": "careful"}
+    code, output, _ = await run(
+        "ask", AIRING, "--json", "--knowledge", "mine.csv", cwd=tmp_path, **away
+    )
+    answer = json.loads(output)
+    assert (code, answer["answer"]) == (0, "창문을 조금만 여세요.")
+    assert [source["id"] for source in answer["sources"]] == ["TRAIN_012"]
+
+    many = ("ask", AIRING, "--retrieve-only", "--json", "--knowledge", "mine.csv")
+    code, output, _ = await run(*many, cwd=tmp_path, **away)
+    assert code == 0
+    assert [entry["id"] for entry in json.loads(output)["entries"]] == ["TRAIN_012", "TRAIN_013"]
+
+
+async def test_ask_takes_a_question_a_line(tmp_path: Path, model: ModelServer) -> None:
+    lines = f"{AIRING}\n\n안녕하세요\n".encode() + b"\xff\xfe\n" + "가".encode() * 1001
+    code, output, errors = await run_on(
+        *(lines, "ask", "-", "--json"),
+        cwd=tmp_path,
+        MODEL_URL=model.url,
+        MODEL_NAME=MODEL,
+        ANSWER_POLICY="careful",
+    )
+    first, blank, greeting, broken, long = map(json.loads, output.splitlines())
+    assert first["sources"][0]["id"] == "DB_093"
+    assert greeting["kind"] == "greeting"
+    assert all("error" in line for line in (blank, broken, long))
+    assert (code, "3줄" in one_line(errors)) == (2, True)
+
+
 @pytest.mark.parametrize("question", ["", "  \n", "\u200b\u2060", "\udcff벽지", "가" * 1001])
 async def test_ask_refuses_nothing_and_too_much(question: str, tmp_path: Path) -> None:
     code, output, errors = await run("ask", question, cwd=tmp_path)

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db import database as db
-from db import queries
+from db import feedback, queries
 from db.database import Database
 from db.models import (
     Answer,
@@ -211,18 +211,18 @@ async def test_a_second_rating_replaces_the_first(database: Database) -> None:
     def work(c: Connection) -> tuple[int, int]:
         turn = stored(c, incoming(1))
         queries.write_answer(c, turn.message_id, text="답")
-        answer = queries.answer_in_chat(c, turn.message_id, 1, chat_id=5)
+        answer = feedback.answer_in_chat(c, turn.message_id, 1, chat_id=5)
         assert answer
-        assert queries.answer_in_chat(c, turn.message_id, 1, chat_id=6) is None
-        assert queries.answer_in_chat(c, turn.message_id, 2, chat_id=5) is None
-        queries.rate(c, answer.id, turn.customer_id, 1)
-        queries.rate(c, answer.id, turn.customer_id, -1)
+        assert feedback.answer_in_chat(c, turn.message_id, 1, chat_id=6) is None
+        assert feedback.answer_in_chat(c, turn.message_id, 2, chat_id=5) is None
+        feedback.rate(c, answer.id, turn.customer_id, 1)
+        feedback.rate(c, answer.id, turn.customer_id, -1)
         assert c.scalars(select(Feedback.value)).all() == [-1]
         return answer.id, turn.customer_id
 
     ids = await database.run(work)
     with pytest.raises(IntegrityError):
-        await database.run(lambda c: queries.rate(c, *ids, 7))
+        await database.run(lambda c: feedback.rate(c, *ids, 7))
 
 
 async def test_the_first_message_too_many_is_told_so_and_the_rest_are_kept(

@@ -53,8 +53,11 @@ class Finding:
 
 def find(rows: Sequence[Row]) -> list[Finding]:
     """Return what is to be looked at in the rows of a file."""
-    found = [Finding(row.entry.id, "empty", f"{row.number}행: {row.problem}") for row in rows]
-    found = [item for item, row in zip(found, rows, strict=True) if row.problem]
+    found = [
+        Finding(row.entry.id, "empty", f"{row.number}행: {row.problem}")
+        for row in rows
+        if row.problem
+    ]
     entries = [row.entry for row in rows if not row.problem]
     for entry in entries:
         found.extend(_look_at(entry))

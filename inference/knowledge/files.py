@@ -8,12 +8,13 @@ import csv
 import json
 import re
 import unicodedata
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile
 
 from inference.knowledge import OTHER, Entry, KnowledgeError
 
@@ -67,7 +68,7 @@ def read(path: Path) -> list[Row]:
     except FileNotFoundError as error:
         msg = f"지식 파일이 없어요: {path}"
         raise KnowledgeError(msg) from error
-    except (OSError, ValueError, csv.Error, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, csv.Error, BadZipFile, ParseError) as error:
         msg = f"지식 파일을 읽을 수 없어요: {path}"
         raise KnowledgeError(msg) from error
     stem = re.sub(r"[^0-9A-Za-z가-힣]+", "_", unicodedata.normalize("NFC", path.stem))

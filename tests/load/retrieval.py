@@ -130,10 +130,10 @@ def build_langchain(data: Synthetic, asked: dict[str, Vectors]) -> Search:
     from langchain_community.vectorstores import FAISS
 
     class Given:  # LangChain calls what is none of its own classes for a question
-        def embed_documents(self, texts: list[str]) -> Any:  # noqa: ANN401 - rows, not lists
+        def embed_documents(self, texts: list[str]) -> Vectors:
             return np.concatenate(list(data.vectors()))[: len(texts)]
 
-        def __call__(self, text: str) -> Any:  # noqa: ANN401
+        def __call__(self, text: str) -> Vectors:
             return asked[normalize(text)]
 
     with tempfile.TemporaryDirectory() as folder:
