@@ -1,21 +1,25 @@
-"""Retrieval and knowledge: what is found, how sure, and that no text or file breaks it."""
+"""Retrieval: what is found, how sure, and that no text breaks it."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.inquiry import CLEAR, FOUND, OURS
-from inference.embeddings import E5Embedder
+from inference import nearest
+from inference.embeddings import E5Embedder, VectorCache
 from inference.knowledge import Entry, starter_path, vectors
 from inference.knowledge.files import load
+from inference.nearest import Nearest
 from inference.retrieval import Hit, Retriever
 from inference.text import normalize
 from tests.fit_confidence import measure, read_questions
+from tests.load.retrieval import measure as benchmark
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "dacon-236216" / "train.csv"
 
@@ -42,7 +46,7 @@ def asked(retriever: Retriever) -> Asked:
     ]
 
 
-def share(kept: Sequence[bool]) -> float:
+def share(kept: Sequence[float]) -> float:
     return sum(kept) / len(kept)
 
 
@@ -142,6 +146,31 @@ def test_second_phrasings_find_their_entry_in_the_competitions_file(embedder: E5
     ]
     assert share([ids[0] == right for right, ids in found]) >= 0.95
     assert share([right in ids for right, ids in found]) >= 0.998
+
+
+def test_the_benchmark_runs() -> None:
+    """`make bench` with few entries; that it can be run at all, not how fast."""
+    figures = benchmark("ours", 300)
+    assert figures["asked"] > 300
+    assert figures["p50_ms"] > 0
+
+
+def test_the_approximate_index_finds_what_the_exact_one_does(
+    monkeypatch: pytest.MonkeyPatch, embedder: E5Embedder
+) -> None:
+    texts = [normalize(text) for entry in load(starter_path()) for text in entry.questions]
+    known = VectorCache(None).embed(embedder, texts)
+    exact = Nearest(known)
+    monkeypatch.setattr(nearest, "EXACT_UP_TO", 1000)
+    approximate = Nearest(known)
+    shares = []
+    questions = [normalize(text) for text, _ in read_questions("heldout_questions.csv")]
+    for vector in embedder.embed(questions):
+        right, found = exact.find(vector, 10), approximate.find(vector, 10)
+        shares.append(len(set(right) & set(found)) / 10)
+        cosines = exact.rate(vector, right)
+        assert np.allclose(approximate.rate(vector, right), cosines, atol=2e-3)
+    assert share(shares) >= 0.9
 
 
 # Any text

@@ -108,12 +108,12 @@ Search = Callable[[str], Any]
 
 def build_ours(data: Synthetic, asked: dict[str, Vectors]) -> Search:
     """Build our retriever as the bot does."""
-    from inference.domain import read_off_topic
+    from inference.domain import read_off_topic, read_on_topic
     from inference.retrieval import Retriever
 
-    outside = [normalize(text) for text in read_off_topic()]
+    ours = [normalize(text) for text in [*read_on_topic(), *read_off_topic()]]
     embedder = Remembered()
-    embedder.know(outside, VectorCache(None).embed(E5Embedder(), outside))
+    embedder.know(ours, VectorCache(None).embed(E5Embedder(), ours))
     embedder.know(list(asked), np.array(list(asked.values())))
     embedder.give(data.vectors())
     entries = [
