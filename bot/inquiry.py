@@ -15,7 +15,10 @@ from inference.retrieval import Found, Hit, Retriever
 OURS = 0.5
 FOUND = 0.3
 CLEAR = 0.6
-_LEANS = 0.03  # a text that is less the shop's business by itself does not lean on what was said
+# What a text without a pronoun must have to lean on the last question: be the shop's business a
+# little by itself, and share so many of its letter pairs with the entry that both together find,
+# which else is the last question's alone.
+_LEANS, _TIED = 0.03, 0.3
 
 _SURE_LEANING = 4.0  # log-odds of a kind that even a text on the shop's business must have
 _LOOKED_AT = 10
@@ -107,15 +110,18 @@ def _find(retriever: Retriever, reading: followups.Reading, text: str) -> tuple[
     alone = retriever.find(text, _LOOKED_AT)
     if reading.lean == Lean.NOT or reading.full == text:
         return alone, text
-    if reading.lean == Lean.MAYBE and alone.business < _LEANS:
-        return alone, text
     full = retriever.find(reading.full, _LOOKED_AT)
-    sure = alone.hits[0].confidence
+    sure, sure_in_full = alone.hits[0].confidence, full.hits[0].confidence
     if reading.lean == Lean.REFERS:
-        by_itself = sure >= CLEAR and sure > full.hits[0].confidence
+        by_itself = sure >= CLEAR and sure > sure_in_full
     else:
-        by_itself = sure >= FOUND or sure >= full.hits[0].confidence
+        leans = alone.business >= _LEANS and _is_tied(text, full.hits[0].entry)
+        by_itself = sure >= min(FOUND, sure_in_full) or not leans
     return (alone, text) if by_itself else (full, reading.full)
+
+
+def _is_tied(text: str, entry: Entry) -> bool:
+    return followups.likeness(text, " ".join((*entry.questions, *entry.answers))) >= _TIED
 
 
 def _add(inquiry: Inquiry, query: str, found: Found, said: Iterable[str]) -> None:

@@ -90,6 +90,20 @@ async def test_a_verdict_leaves_the_suggestions(database_url: str, model: ModelS
         assert labels(seen[-1])[1:] == before[1:]
 
 
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [("도배사님이 담배 피우시던데 괜찮아요?", "unsure"), ("오늘 저녁 메뉴 추천해 줘", "declined")],
+)
+async def test_a_new_matter_does_not_get_the_last_ones_answer(
+    text: str, way: str, database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
+        customer = shop.customer(510)
+        await say(customer, MOULD)
+        await say(customer, text)
+        assert (await newest(shop))[:2] == (way, [])
+
+
 async def test_what_is_not_surely_known_is_not_guessed(
     database_url: str, model: ModelServer
 ) -> None:
