@@ -1,5 +1,6 @@
 """The fixed answers to messages that no knowledge is needed for; `fixed.toml` holds them."""
 
+import math
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ class Fixed:
 
     answer: str
     offer: str = ""
-    always: bool = False  # also where the knowledge seems to have an answer
+    wins_at: float = math.inf  # log-odds of its kind that outweigh what the knowledge has
 
 
 @cache

@@ -18,9 +18,11 @@ CLEAR = 0.6
 # What a text without a pronoun must have to lean on the last question: be the shop's business a
 # little by itself, and share so many of its letter pairs with the entry that both together find,
 # which else is the last question's alone.
-_LEANS, _TIED = 0.03, 0.3
+_LEANS, _TIED = 0.03, 0.5
 
-_SURE_LEANING = 4.0  # log-odds of a kind that even a text on the shop's business must have
+# Log-odds of a kind that even a text on the shop's business must have, and the confidence in the
+# knowledge's answer that outweighs any kind.
+_SURE_KIND, _SURE_HIT = 4.0, 0.9
 _LOOKED_AT = 10
 _SUGGESTED = 3
 
@@ -67,9 +69,10 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
     topic = past[-1].question if past else None
     reading = followups.read(text, topic)
     inquiry = Inquiry(reading.lean, reading.full)
-    if reading.lean not in {Lean.PRICE, Lean.MORE} and (
-        kind := _kind(retriever, text, leans=topic is not None and reading.lean == Lean.REFERS)
-    ):
+    is_bare = followups.is_bare(text)
+    leans = topic is not None and reading.lean == Lean.REFERS
+    has_kind = reading.lean not in {Lean.PRICE, Lean.MORE} and not is_bare
+    if has_kind and (kind := _kind(retriever, text, leans=leans)):
         inquiry.kind, inquiry.full = kind, text
         return inquiry
     if reading.lean == Lean.PRICE:
@@ -78,6 +81,8 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
     if reading.lean == Lean.MORE:
         _tell_more(retriever, inquiry, past)
         return inquiry
+    if topic is None and is_bare:
+        return inquiry  # nothing is named that could be looked up
     said = [turn.answer for turn in past]
     questions = followups.split(text)
     if len(questions) > 1:
@@ -98,11 +103,13 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
 def _kind(retriever: Retriever, text: str, *, leans: bool) -> str | None:
     """Return the kind of a text that has a fixed answer, unless the knowledge surely has one."""
     found = retriever.find(text, _LOOKED_AT)
-    if found.kind is None or (leans and found.kind_odds < _SURE_LEANING):
+    if found.kind is None or (leans and found.kind_odds < _SURE_KIND):
         return None
-    is_asked = found.business >= OURS and found.kind_odds < _SURE_LEANING
-    is_known = found.hits[0].confidence >= CLEAR or is_asked
-    return None if is_known and not fixed.answers()[found.kind].always else found.kind
+    sure = found.hits[0].confidence
+    is_asked = found.business >= OURS or sure >= CLEAR
+    is_known = sure >= _SURE_HIT or (is_asked and found.kind_odds < _SURE_KIND)
+    wins = found.kind_odds >= fixed.answers()[found.kind].wins_at
+    return found.kind if wins or not is_known else None
 
 
 def _find(retriever: Retriever, reading: followups.Reading, text: str) -> tuple[Found, str]:

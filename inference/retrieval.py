@@ -18,10 +18,10 @@ from inference.knowledge import Entry
 from inference.nearest import Nearest
 from inference.text import bigrams, normalize
 
-# Weights beside the vectors' likeness: the questions' BM25 and the answers' (each as a share of
-# the best candidate's), and what a question wants to know. The last two count less the more
-# phrasings an entry has, which then tell what it is about. Chosen on tests/data/questions.csv,
-# paraphrases.csv and the competition's file, between which they are a compromise.
+# Weights beside the vectors' likeness: BM25 over all phrasings of an entry and over its answers
+# (each as a share of the best candidate's), and what a question wants to know. The more phrasings
+# an entry has, the more their words tell, and the less is left for the other two. Chosen on the
+# questions of tests/data and the competition's file, which has one phrasing an entry.
 _QUESTION_WORDS, _ANSWER_WORDS, _ASPECT = 0.8, 1.3, 0.8
 # Weight of the mean of an entry's phrasings against its best: one phrasing alone may be like the
 # question by its sentence only, while the others say that the matter is another.
@@ -31,14 +31,14 @@ _MEAN = 0.6
 # share of the question's bigrams that it holds and the log-odds of its vector being the shop's
 # business: to the confidence that it answers, and to the chance that the question is the shop's
 # business at all. What `python -m tests.fit_confidence` prints.
-_CURVE = (1.857, 1.310, 6.051, 0.101, -10.299)
-_BUSINESS = (2.991, 0.022, 6.506, 0.621, -12.784)
+_CURVE = (1.517, 1.554, 6.755, 0.199, -12.188)
+_BUSINESS = (0.966, 0.475, 8.138, 0.941, -6.522)
 _WORDS_CURVE = (8.0, -4.5)  # over the share of bigrams alone, while there are no vectors
 _CANDIDATES = 50  # that are looked at closely, by vectors and by words each
 
 _K1, _B = 1.5, 0.75
 _REMEMBERED = 2048  # questions whose hits are kept: many customers ask the same
-_LEARNT_FROM = 5000  # questions, spread over all, that teach what the shop's business is
+_LEARNT_FROM = 10_000  # questions, spread over all, that teach what the shop's business is
 _LOOKED_AT = 4096  # phrasings and answers that are kept ready, read
 
 
@@ -99,7 +99,7 @@ class Retriever:
         self._domain = Domain(np.concatenate([vectors[::step], inside]), outside)
         self._nearest = Nearest(vectors)
         self._scale = _Scale(outside)
-        self._words = _Words(self._texts)
+        self._words = _Words([normalize(" ".join(entry.questions)) for entry in entries])
         self._answer_length = float(np.mean([sum(map(len, e.answers)) for e in entries]))
         self._aspects = lru_cache(maxsize=_LOOKED_AT)(self._read_aspects)
         self._count_answers = lru_cache(maxsize=_LOOKED_AT)(self._read_answers)
@@ -127,21 +127,21 @@ class Retriever:
     def _search(self, text: str, limit: int) -> Found:
         vector = self._embedder.embed([text])[0]
         words = self._words.score(text)
-        places = np.union1d(self._nearest.find(vector, _CANDIDATES), _best(words))
-        owners = np.unique(self._owner[places])
+        nearest = self._owner[self._nearest.find(vector, _CANDIDATES)]
+        owners = np.union1d(nearest, _best(words))
         counts = self._starts[owners + 1] - self._starts[owners]
         own = np.concatenate([[0], np.cumsum(counts)[:-1]])  # where each one's phrasings begin
         near = np.arange(counts.sum()) + np.repeat(self._starts[owners] - own, counts)
         likeness = self._scale.measure(self._nearest.rate(vector, near))
         best = np.maximum.reduceat(likeness, own)
         mean = np.add.reduceat(likeness, own) / counts
-        covered = np.maximum.reduceat(words[near], own)  # by the words of each one's best phrasing
+        covered = words[owners]
         asked = find_aspects(text)
         is_best = likeness == np.repeat(best, counts)
         first_best = np.minimum.reduceat(np.where(is_best, near, len(self._texts)), own)
         fits = np.array([rate_fit(asked, self._aspects(int(place))) for place in first_best])
         scores = (1 - _MEAN) * best + _MEAN * mean
-        scores += _QUESTION_WORDS * covered / max(float(covered.max()), 1e-9)
+        scores += _QUESTION_WORDS * np.cbrt(counts) * covered / max(float(covered.max()), 1e-9)
         told = _ASPECT * fits + _ANSWER_WORDS * self._rate_answers(text, owners)
         scores += told / np.sqrt(counts)
         order = np.lexsort((owners, -scores))
@@ -163,12 +163,11 @@ class Retriever:
     def _find_by_words(self, text: str, limit: int) -> Found:
         words = self._words.score(text)
         perfect = self._words.perfect(text)
-        best: dict[int, float] = {}
-        for place in sorted(_best(words), key=lambda place: -words[place]):
-            best.setdefault(int(self._owner[place]), float(words[place]) / perfect)
+        owners = sorted(_best(words), key=lambda owner: -words[owner])[:limit]
+        shares = [float(words[owner]) / perfect for owner in owners]
         hits = [
             Hit(self.entries[owner], round(share, 4), _confidence(_WORDS_CURVE, [share]))
-            for owner, share in list(best.items())[:limit]
+            for owner, share in zip(owners, shares, strict=True)
         ]
         return Found(tuple(hits), hits[0].confidence)
 

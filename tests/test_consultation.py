@@ -92,7 +92,7 @@ async def test_a_verdict_leaves_the_suggestions(database_url: str, model: ModelS
 
 @pytest.mark.parametrize(
     ("text", "way"),
-    [("도배사님이 담배 피우시던데 괜찮아요?", "unsure"), ("오늘 저녁 메뉴 추천해 줘", "declined")],
+    [("도배에서 정배가 무슨 말이에요?", "unsure"), ("오늘 저녁 메뉴 추천해 줘", "declined")],
 )
 async def test_a_new_matter_does_not_get_the_last_ones_answer(
     text: str, way: str, database_url: str, model: ModelServer
@@ -108,7 +108,7 @@ async def test_what_is_not_surely_known_is_not_guessed(
     database_url: str, model: ModelServer
 ) -> None:
     async with open_shop(database_url, model) as shop:  # the model's own policy, too
-        answer = await say(shop.customer(506), "도배사님이 담배 피우시던데 괜찮아요?")
+        answer = await say(shop.customer(506), "도배에서 정배가 무슨 말이에요?")
         assert answer.text == texts.UNSURE.format(phone=texts.NO_PHONE)
         assert texts.BUTTON_ESTIMATE in labels(answer)
         assert texts.BUTTON_HUMAN not in labels(answer)  # nobody would hear of it

@@ -96,7 +96,7 @@ async def test_who_wants_a_person_is_told_how_and_the_admins_hear_of_it(
         assert "62" in notice.text
 
         await say(customer, "/new")  # else it would lean on the last question
-        unsure = await say(customer, "도배사님이 담배 피우시던데 괜찮아요?")
+        unsure = await say(customer, "도배에서 정배가 무슨 말이에요?")
         assert texts.BUTTON_HUMAN in labels(unsure)
         told = await tap(customer, texts.BUTTON_HUMAN)
         assert texts.HUMAN_TOLD in told.text

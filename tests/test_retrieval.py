@@ -16,7 +16,7 @@ from inference.embeddings import E5Embedder, VectorCache
 from inference.knowledge import Entry, starter_path, vectors
 from inference.knowledge.files import load
 from inference.nearest import Nearest
-from inference.retrieval import Hit, Retriever
+from inference.retrieval import Found, Retriever
 from inference.text import normalize
 from tests.fit_confidence import measure, read_questions
 from tests.load.retrieval import measure as benchmark
@@ -25,7 +25,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data" / "dacon-236216" / "train
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
 
-Asked = list[tuple[set[str], list[Hit]]]
+Asked = list[tuple[set[str], Found]]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,12 @@ def retriever(embedder: E5Embedder) -> Retriever:
 @pytest.fixture(scope="module")
 def asked(retriever: Retriever) -> Asked:
     """The test questions: the ids of the right entries, none off topic, and what is found."""
-    return [
-        (ids, retriever.search(question, 3)) for question, ids in read_questions("questions.csv")
-    ]
+    return [(ids, retriever.find(question, 3)) for question, ids in read_questions("questions.csv")]
+
+
+def answers(found: Found, threshold: float) -> bool:
+    """Return whether the best hit is given for an answer, or for a sure one."""
+    return found.business >= OURS and found.hits[0].confidence >= threshold
 
 
 def share(kept: Sequence[float]) -> float:
@@ -57,8 +60,9 @@ def test_the_starter_knowledge_is_complete() -> None:
     entries = load(starter_path())
     assert len(entries) >= 400
     assert len({entry.id for entry in entries}) == len(entries)
-    assert len({question for entry in entries for question in entry.questions}) == 10 * len(entries)
-    assert all(len(entry.questions) == 10 for entry in entries)
+    questions = [question for entry in entries for question in entry.questions]
+    assert len(set(questions)) == len(questions)
+    assert all(len(entry.questions) >= 20 for entry in entries)
     assert all(len(entry.answers) >= 2 for entry in entries)
 
 
@@ -76,44 +80,65 @@ def test_a_known_question_finds_its_entry(
 
 
 def test_the_right_entry_is_among_the_first(asked: Asked) -> None:
-    in_domain = [(ids, [hit.entry.id for hit in hits]) for ids, hits in asked if ids]
+    in_domain = [(ids, [hit.entry.id for hit in found.hits]) for ids, found in asked if ids]
     assert share([found[0] in ids for ids, found in in_domain]) >= 0.94
     assert share([bool(ids & set(found)) for ids, found in in_domain]) >= 0.97
 
 
 def test_a_clear_hit_is_right_and_never_off_topic(asked: Asked) -> None:
-    clear = [(ids, hits[0]) for ids, hits in asked if hits[0].confidence >= CLEAR]
+    clear = [(ids, found.hits[0]) for ids, found in asked if answers(found, CLEAR)]
     assert all(ids for ids, _ in clear)
     assert share([hit.entry.id in ids for ids, hit in clear]) >= 0.95
     assert len(clear) >= 60  # two in three of what is in domain: careful answers come at once
 
 
 def test_found_keeps_what_is_in_domain_and_little_else(asked: Asked) -> None:
-    assert share([hits[0].confidence >= FOUND for ids, hits in asked if ids]) >= 0.98
-    assert share([hits[0].confidence >= FOUND for ids, hits in asked if not ids]) <= 0.05
+    assert share([answers(found, FOUND) for ids, found in asked if ids]) >= 0.98
+    assert share([answers(found, FOUND) for ids, found in asked if not ids]) <= 0.02
 
 
 def test_unseen_questions_are_told_from_what_is_none_of_the_shops_business(
     retriever: Retriever,
 ) -> None:
-    """Nothing was fitted on these, though FOUND was chosen with their figures in sight."""
+    """Nothing was fitted or chosen on these, but for the short messages."""
     questions = measure(retriever, read_questions("heldout_questions.csv"))
     others = measure(retriever, read_questions("heldout_offtopic.txt"))
     assert (len(questions.ours), len(others.ours)) == (160, 160)
-    assert (questions.business < OURS).mean() <= 0.05
+    assert (questions.business < OURS).mean() <= 0.01
     assert (others.business < OURS).mean() >= 0.95
-    assert (questions.confidence < FOUND).mean() <= 0.05
-    assert (others.confidence < FOUND).mean() >= 0.95
+    assert (questions.confidence < FOUND).mean() <= 0.02
+    assert (others.confidence < FOUND).mean() >= 0.97
     assert (others.confidence < CLEAR).mean() >= 0.99
     short = measure(retriever, read_questions("short_questions.csv"))
-    assert (short.business < OURS).mean() <= 0.08  # two or three words say little
+    assert (short.business < OURS).mean() <= 0.05
 
 
 def test_unseen_questions_in_other_words_find_their_entry(retriever: Retriever) -> None:
     found = measure(retriever, read_questions("heldout_questions.csv"))
-    assert found.first.mean() >= 0.79
-    assert found.third.mean() >= 0.90
-    assert found.first[found.confidence >= CLEAR].mean() >= 0.85
+    assert found.first.mean() >= 0.97
+    assert found.third.mean() >= 0.99
+    assert found.first[found.confidence >= CLEAR].mean() >= 0.98
+
+
+def test_questions_that_avoid_every_word_of_their_entry_are_mostly_found(
+    retriever: Retriever,
+) -> None:
+    found = measure(retriever, read_questions("customers.csv"))
+    assert len(found.ours) == 360
+    assert found.first.mean() >= 0.85
+    assert found.third.mean() >= 0.95
+    assert found.first[found.confidence >= CLEAR].mean() >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("unanswered.txt", 100), ("heldout_unanswered.txt", 80)]
+)
+def test_the_shops_business_without_an_entry_is_seldom_declined(
+    retriever: Retriever, name: str, count: int
+) -> None:
+    found = measure(retriever, read_questions(name))
+    assert len(found.ours) == count
+    assert (found.business < OURS).mean() <= 0.15
 
 
 def test_every_text_of_the_starter_knowledge_has_its_vector_shipped() -> None:
@@ -131,7 +156,7 @@ def test_an_advantage_is_not_answered_with_a_drawback(retriever: Retriever, subj
 
 
 def test_a_later_hit_is_never_surer(asked: Asked) -> None:
-    sure = [[hit.confidence for hit in hits] for _, hits in asked]
+    sure = [[hit.confidence for hit in found.hits] for _, found in asked]
     assert all(each == sorted(each, reverse=True) for each in sure)
 
 

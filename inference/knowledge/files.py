@@ -27,7 +27,7 @@ _ANSWER = re.compile(r"(?:답변|답|answer|a)(\d*)")
 _ID = {"id", "no", "번호"}
 _CATEGORY = {"category", "카테고리", "분류"}
 _ENCODINGS = ("utf-8-sig", "cp949")  # the second is what Excel saves on a Korean Windows
-_MAX_PHRASINGS = 20
+_MAX_PHRASINGS = 30
 
 
 @dataclass(frozen=True, slots=True)
