@@ -114,17 +114,36 @@ def _kind(retriever: Retriever, text: str, *, leans: bool) -> str | None:
 
 def _find(retriever: Retriever, reading: followups.Reading, text: str) -> tuple[Found, str]:
     """Search for a text by itself or in full, whichever finds more; return it as searched."""
-    alone = retriever.find(text, _LOOKED_AT)
+    alone = _find_alone(retriever, text)
     if reading.lean == Lean.NOT or reading.full == text:
         return alone, text
-    full = retriever.find(reading.full, _LOOKED_AT)
+    full, put = retriever.find(reading.full, _LOOKED_AT), reading.full
+    if reading.other:
+        other = retriever.find(reading.other, _LOOKED_AT)
+        if other.hits[0].confidence > full.hits[0].confidence:
+            full, put = other, reading.other
     sure, sure_in_full = alone.hits[0].confidence, full.hits[0].confidence
     if reading.lean == Lean.REFERS:
         by_itself = sure >= CLEAR and sure > sure_in_full
+    elif alone.business >= _LEANS and _is_tied(text, full.hits[0].entry):
+        by_itself = sure >= min(CLEAR, sure_in_full)
     else:
-        leans = alone.business >= _LEANS and _is_tied(text, full.hits[0].entry)
-        by_itself = sure >= min(FOUND, sure_in_full) or not leans
-    return (alone, text) if by_itself else (full, reading.full)
+        by_itself = True
+    return (alone, text) if by_itself else (full, put)
+
+
+def _find_alone(retriever: Retriever, text: str) -> Found:
+    """Search for a text, or for its last sentence where the first only lead up to that."""
+    found = retriever.find(text, _LOOKED_AT)
+    last = followups.last_sentence(text)
+    if _has_answer(found) or last == text:
+        return found
+    asked = retriever.find(last, _LOOKED_AT)
+    return asked if _has_answer(asked) else found
+
+
+def _has_answer(found: Found) -> bool:
+    return found.business >= OURS and found.hits[0].confidence >= FOUND
 
 
 def _is_tied(text: str, entry: Entry) -> bool:

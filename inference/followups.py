@@ -4,10 +4,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inference.aspects import find_aspects
 from inference.text import bigrams, normalize
 
 _MOST_PARTS = 3
 _SHORTEST_PART = 5  # letters; less is no question of its own
+_TELLING = 7  # letters of what may be looked up without the topic
 
 # Where a question may end, and what joins a second one to it.
 _END = re.compile(
@@ -20,12 +22,14 @@ _ASKS = re.compile(
     r"|알려\s*줘|알려\s*주세요|궁금\S*|주세요|해요|돼요|되요|줘요?)[.!~\s]*$"
 )
 
+_SENTENCE_END = re.compile(r"(?<=[다요죠까네데])[.!?~ㅋㅎㅠㅜ…\s]+(?=\S)")
+
 _MORE = re.compile(
     r"(?:(?:네|응|아|음|오|그럼|그거|그것|그건|이거|그\s*부분|방금\s*(?:거|것|말)?|거기)[,\s]*)*"
     r"(?:에\s*대해서?\s*)?(?:좀|조금|쪼금|한번)?(?:만)?\s*"
     r"(?:더|자세히|자세하게|구체적으로|상세히|상세하게|계속|이어서|추가로)"
     r"(?:\s*(?:더|좀|자세히|자세하게|구체적으로|상세히|상세하게))*"
-    r"(?:\s*(?:알려|설명해?|설명|말해|말씀해?|얘기해|이야기해|가르쳐|풀어|해|적어|써|있)\S*(?:\s*(?:주|줘|줄|주실|없)\S*)?)?"
+    r"(?:\s*(?:알려|설명해?|설명|말해|말씀해?|얘기해|이야기해|가르쳐|풀어|해|적어|써|있)\S*(?:\s*(?:말해|설명해|얘기해|주|줘|줄|주실|없)\S*)?)?"
     r"(?:요|여|용)?[\s.!?~ㅠㅜㅎㅋ]*"
 )
 _PRICE = re.compile(
@@ -36,15 +40,17 @@ _PRICE = re.compile(
 _REFERS = re.compile(
     r"^(?:네|응|아|음|오|근데|그런데|혹시)?[,\s]*"
     r"(?:그럼|그러면|그건|그거|그게|그걸|그것|그때|그\s|그렇게|그런|그래도|이건|이거|이게|거기|만약|그냥|왜[\s?]|왜요|그니까)"
+    r"|\s(?:그럼|그러면|그건|그거|그게)\s"
 )
 _ELLIPSIS = re.compile(
-    r"^(?:그럼|그러면|아|음|혹시)?[,\s]*(?P<what>[^?]{1,12}?)(?:은|는|도)\s*요[\s?.!~]*"
+    r"^(?:그럼|그러면|아|음|혹시)?[,\s]*(?P<what>[^?]{1,12}?)(?:은|는|도)\s*(?:요[\s?.!~]*|[\s?.!~]*$)"
 )
 _INSTEAD = re.compile(
     r"^(?P<no>아니[요오다야]?|아뇨|아|앗|제가 잘못 말했어요|잘못 말했어요|[,.\s])*"
     r"(?P<old>[^,.?!]{1,15}?)\s*말고\s*(?P<new>[^,.?!]{1,15}?)"
     r"(?:이?요|이?에요|예요|인데요|으?로요?|은요|는요)?(?=[\s.?!~]|$)"
 )
+_COPULA = re.compile(r"(?:이?요|이?에요|예요|인데요)[\s.!?~]*$")
 _NO = re.compile(
     r"^(?:아니[요오다]?|아뇨|그게\s*아니라|아니라)[,.\s]+(?P<new>.{1,20}?)(?:이?요|예요|이?에요|인데요)?[.!~\s]*$"
 )
@@ -87,10 +93,14 @@ class Lean(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as read after a topic: how it leans, and what it asks when put in full."""
+    """A text as read after a topic: how it leans, and what it asks when put in full.
+
+    `other` is another way to put it, where words alone do not say which is meant.
+    """
 
     lean: Lean
     full: str
+    other: str = ""
 
 
 def read(text: str, topic: str | None) -> Reading:
@@ -101,8 +111,8 @@ def read(text: str, topic: str | None) -> Reading:
     if _PRICE.fullmatch(plain):
         return Reading(Lean.PRICE, topic or text)
     if topic and (corrected := _correct(plain, normalize(topic))):
-        return Reading(Lean.REFERS, corrected)
-    if _REFERS.match(plain):
+        return Reading(Lean.REFERS, *corrected)
+    if _REFERS.search(plain):
         return Reading(Lean.REFERS, f"{topic} {text}" if topic else text)
     if topic is None or _ASIDE.match(plain):
         return Reading(Lean.NOT, text)
@@ -114,25 +124,35 @@ def is_bare(text: str) -> bool:
     return bool(_BARE.fullmatch(normalize(text)))
 
 
-def _correct(text: str, topic: str) -> str | None:
-    """Return the topic with the one thing changed that `text` corrects, None where it does not."""
+def _correct(text: str, topic: str) -> tuple[str, str] | None:
+    """Return the topic with the one thing changed that `text` corrects, and the new thing alone
+    where it tells enough; None where nothing is corrected.
+    """
     if found := _INSTEAD.match(text):
         old, new = found["old"].strip(), found["new"].strip()
         rest = text[found.end() :].strip(" .?!~")
-        if len(rest) >= _SHORTEST_PART and _ASKS.search(rest):  # a question of its own
-            return f"{new} {rest}"
-        if old in topic:
-            return f"{topic.replace(old, new)} {rest}".strip()
-        if found["no"]:
-            return f"{new} {rest or topic}".strip()
-        return None
+        if (find_aspects(new) | find_aspects(rest)) - {"how"} or _is_question(rest):
+            return f"{new} {rest}".strip(), ""  # it asks itself
+        if found.end() == found.end("new"):  # what follows still names it
+            new, rest = f"{new} {_COPULA.sub('', rest)}".strip(), ""
+        alone = new if len(new) >= _TELLING else ""
+        named = re.compile(r"\s*".join(map(re.escape, old.replace(" ", ""))))
+        if named.search(topic):
+            return f"{named.sub(lambda _: new, topic)} {rest}".strip(), alone
+        swapped = _swap(new, topic) or f"{new} {topic}"
+        return (f"{swapped} {rest}".strip(), alone) if found["no"] else None
     if found := _NO.match(text):
-        return _swap(found["new"], topic) or f"{found['new']} {topic}"
+        new = found["new"]
+        return _swap(new, topic) or f"{new} {topic}", new if len(new) >= _TELLING else ""
     if (found := _ELLIPSIS.match(text)) and found.end() >= len(text) - 20:
         rest = text[found.end() :].strip()
         swapped = _swap(found["what"].strip(), topic)
-        return f"{swapped} {rest}".strip() if swapped else f"{topic} {text}"
+        return f"{swapped} {rest}".strip() if swapped else f"{topic} {text}", ""
     return None
+
+
+def _is_question(text: str) -> bool:
+    return len("".join(text.split())) >= _SHORTEST_PART and bool(_ASKS.search(text))
 
 
 def _swap(new: str, topic: str) -> str | None:
@@ -140,9 +160,16 @@ def _swap(new: str, topic: str) -> str | None:
     for kind in _KINDS:
         if any(name in new for name in kind):
             for name in sorted(kind, key=len, reverse=True):
-                if name in topic and name not in new:
-                    return topic.replace(name, new)
+                named = re.search(rf"[가-힣]*{name}", topic)  # with what tells it apart: 강마루
+                if named and name not in new:
+                    return topic.replace(named[0], new)
     return None
+
+
+def last_sentence(text: str) -> str:
+    """Return the last sentence of a text, which asks where the first only leads up to it."""
+    *_, last = _SENTENCE_END.split(text.strip())
+    return last
 
 
 def split(text: str) -> list[str]:
@@ -154,7 +181,7 @@ def split(text: str) -> list[str]:
         if not part:
             continue
         told = f"{told} {part}".strip()
-        if _ASKS.search(part) and len("".join(part.split())) >= _SHORTEST_PART:
+        if _is_question(part):
             parts.append(told)
             told = ""
     if told and parts:  # what follows the last question belongs to it

@@ -18,7 +18,7 @@ from inference.knowledge import starter_path, vectors
 from inference.knowledge.files import load
 from inference.text import normalize
 
-SURE = 1.0  # log-odds from which a message is of a kind
+SURE = 1.5  # log-odds from which a message is of a kind
 # Chosen on tests/data/kinds.csv: the ridge, and what share of the weight the examples of other
 # kinds, the knowledge's questions and the off-topic messages have; a kind's own have the rest.
 _RIDGE = 30.0
