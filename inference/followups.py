@@ -139,8 +139,9 @@ def _correct(text: str, topic: str) -> tuple[str, str] | None:
         named = re.compile(r"\s*".join(map(re.escape, old.replace(" ", ""))))
         if named.search(topic):
             return f"{named.sub(lambda _: new, topic)} {rest}".strip(), alone
-        swapped = _swap(new, topic) or f"{new} {topic}"
-        return (f"{swapped} {rest}".strip(), alone) if found["no"] else None
+        if not found["no"]:
+            return None
+        return f"{_swap(new, topic) or f'{new} {topic}'} {rest}".strip(), alone
     if found := _NO.match(text):
         new = found["new"]
         return _swap(new, topic) or f"{new} {topic}", new if len(new) >= _TELLING else ""
