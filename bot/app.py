@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 
 import structlog
 from filelock import FileLock, Timeout
@@ -10,24 +11,29 @@ from sqlalchemy import literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from bot import texts, updates
+from bot import hearing, speaking, texts, updates
 from bot.consult import Consultant, Limits
 from bot.errors import OperatorError
 from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
 from bot.estimate.drawing import DrawingProcess
 from bot.gate import Gate
+from bot.hearing import Ears
 from bot.library import Index, Library, follow
+from bot.listening import Listener
 from bot.outbound import Outbound
 from bot.pacing import Pacing
 from bot.receiving import Receiver
 from bot.settings import Settings
+from bot.speaking import Mouth
 from bot.telegram_api import build_bot, build_request
 from bot.turns import Turns
 from bot.web import Door
 from bot.worker import Worker
 from db import database as db
+from db import recordings
 from db.database import Database
+from db.models import utc_now
 from inference import embedded, models
 from inference.client import ModelClient, TimeLimits
 from inference.embeddings import Progress
@@ -35,6 +41,7 @@ from inference.embeddings import Progress
 log = structlog.get_logger()
 
 _LONGEST_PAUSE_S = 30.0
+_FORGET_EVERY_S = 3600.0
 _WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat at a time
 
 
@@ -189,6 +196,9 @@ async def running_bot(
     bot = build_bot(settings)
     pacing = Pacing(settings.telegram_calls_a_second)
     drawing = DrawingProcess()
+    ears = _open_ears(settings)
+    mouth = Mouth(speaking.Engine.of(settings))
+    forgetting = asyncio.create_task(_forget_sound(settings, database))
     try:
         await _log_in(bot)
         shop = Shop(
@@ -199,7 +209,15 @@ async def running_bot(
             bot_name=bot.username,
         )
         desk = Desk(database, shop, drawing, bot.id)
-        turns = Turns(database, Outbound(bot, pacing), consultant, desk, bot.id)
+        outbound = Outbound(bot, pacing)
+        listener = Listener(
+            database,
+            outbound,
+            ears,
+            lambda: consultant.retriever.judge,
+            keeps_sound=settings.speech_keep_days > 0,
+        )
+        turns = Turns(database, outbound, consultant, desk, listener, mouth, bot.id)
         worker = Worker(
             database,
             bot.id,
@@ -222,8 +240,33 @@ async def running_bot(
             await worker.stop(settings.shutdown_s)
             log.info("bot_stopped")
     finally:
+        forgetting.cancel()
+        await asyncio.gather(forgetting, return_exceptions=True)
         await drawing.close()
+        if ears:
+            await ears.close()
+        await mouth.close()
         await bot.shutdown()
+
+
+def _open_ears(settings: Settings) -> Ears | None:
+    if settings.speech == "off":
+        return None
+    is_ours = settings.speech == "local" and not settings.speech_model
+    if is_ours and not models.load_manifest()[models.SPEECH_MODEL].is_fetched():
+        log.warning("no_speech_model", hint="deepbot models fetch")
+        return None
+    return Ears(hearing.Engine.of(settings), most_s=settings.speech_max_s)
+
+
+async def _forget_sound(settings: Settings, database: Database) -> None:
+    """Delete the sound of voice messages once it was kept long enough."""
+    while True:
+        before = utc_now() - timedelta(days=settings.speech_keep_days)
+        forgotten = await database.insist(lambda c: recordings.forget_sound(c, before))  # noqa: B023
+        if forgotten:
+            log.info("sound_forgotten", recordings=forgotten)
+        await asyncio.sleep(_FORGET_EVERY_S)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ An answer is a text and `more`, a list of what is sent besides:
     {"text", "keyboard"}              another message after it
     {"file": "png" | "pdf", "estimate", "keyboard"}   a quote, drawn when it is sent
     {"contact"}                       a caller's name and phone, worded when it is sent
+    {"speech"}                        the answer's text, spoken
     {"edit", "keyboard"}              new buttons for a message that is there
     {"to", "text" | "call", "keyboard"}   a message to an admin, sent before all others
 """
@@ -50,6 +51,15 @@ class Artist(Protocol):
         """Return the text of a message to an admin; None where its matter is gone."""
 
 
+class Speaker(Protocol):
+    """Speaks answers."""
+
+    is_on: bool
+
+    async def speak(self, text: str) -> bytes | None:
+        """Return a voice note; None where none can be made."""
+
+
 @dataclass(slots=True)
 class Run:
     """One try at a turn, with what is kept of its answer so far."""
@@ -67,10 +77,18 @@ class Run:
 class Delivery:
     """Keeps answers and sends them."""
 
-    def __init__(self, database: Database, outbound: Outbound, artist: Artist, bot_id: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outbound: Outbound,
+        artist: Artist,
+        speaker: Speaker,
+        bot_id: int,
+    ) -> None:
         self._database = database
         self._outbound = outbound
         self._artist = artist
+        self._speaker = speaker
         self._bot_id = bot_id
 
     async def keep(
@@ -90,6 +108,8 @@ class Delivery:
         `also` is written in the same transaction. Raises `ClaimLostError`.
         """
         turn, more = run.turn, more or []
+        if turn.speaks and self._speaker.is_on and text:
+            more = [{"speech": True}, *more]
 
         def keep(connection: Connection) -> None:
             if spent:  # first the customer's row, then the chat's, as when storing
@@ -151,7 +171,12 @@ class Delivery:
         return [
             *(self._notice(item) for item in notices),
             *(self._text(chat_id, *pair) for pair in zip(texts, keyboards, strict=True)),
-            *(self._more(chat_id, item) for item in own),
+            *(
+                self._speech(chat_id, answer.text or "")
+                if "speech" in item
+                else self._more(chat_id, item)
+                for item in own
+            ),
         ]
 
     def _text(
@@ -190,6 +215,21 @@ class Delivery:
                     chat_id, file.content, file.caption, keyboard
                 )
             return await self._outbound.send_document(chat_id, file.content, file.name, keyboard)
+
+        return send
+
+    def _speech(self, chat_id: int, text: str) -> Callable[[int | None], Awaitable[int]]:
+        async def send(begun: int | None) -> int:
+            if begun is not None:
+                return begun
+            note = await self._speaker.speak(text)
+            if note is None:
+                return _NOT_SENT
+            try:
+                return await self._outbound.send_voice(chat_id, note)
+            except BadRequest as error:  # who forbids voice messages has the text
+                log.info("voice_refused", error=error.message)
+                return _NOT_SENT
 
         return send
 

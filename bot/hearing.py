@@ -14,7 +14,6 @@ from bot.settings import Settings, SpeechEngine
 from inference import models
 from inference.speech.doubt import Verdict, judge
 from inference.speech.recognition import (
-    HOTWORDS,
     GoogleRecognizer,
     LocalRecognizer,
     Recognizer,
@@ -23,7 +22,8 @@ from inference.speech.recognition import (
 )
 from inference.speech.sound import RATE, SAMPLE_BYTES, SoundError, decode
 
-Outcome = Verdict | Literal["broken", "long", "silent"]
+# The last three before it is heard at all: too large to fetch, not there, no recogniser.
+Outcome = Verdict | Literal["broken", "long", "silent", "big", "gone", "away"]
 
 _LIMIT_S = 180.0  # for one recording, its decoding and the model's loading included
 
@@ -38,6 +38,7 @@ class Engine:
     api_key: str = ""
     threads: int = 2
     beam: int = 5
+    hotwords: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "Engine":
@@ -47,6 +48,7 @@ class Engine:
             settings.speech_model or str(models.load_manifest()[models.SPEECH_MODEL].path().parent),
             settings.speech_url,
             settings.speech_api_key.get_secret_value(),
+            hotwords=settings.speech_hotwords,
         )
 
     def open(self) -> Recognizer:
@@ -56,7 +58,7 @@ class Engine:
         if self.kind == "google":
             return GoogleRecognizer()
         return LocalRecognizer(
-            self.model, threads=self.threads, beam=self.beam, hotwords=HOTWORDS
+            self.model, threads=self.threads, beam=self.beam, hotwords=self.hotwords
         )
 
 

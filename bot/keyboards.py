@@ -7,6 +7,8 @@ from bot.outbound import RATING_DATA, Keyboard
 from inference.knowledge import Entry
 
 ASK_DATA, SOURCES_DATA = "ask:", "src:"  # ask:<entry's id>, src:<message's id>
+RIGHT_DATA, MEND_DATA = "heard:yes:", "heard:mend:"  # each with the voice message's id
+SPOKEN_DATA, WRITTEN_DATA = "voice:on", "voice:off"
 HUMAN_DATA, ESTIMATE_DATA, CONSULT_DATA = "go:human", "go:estimate", "go:consult"
 
 _VERDICTS = {"up": texts.BUTTON_UP, "down": texts.BUTTON_DOWN}
@@ -54,6 +56,25 @@ def suggestions(entries: Iterable[Entry]) -> Keyboard:
         [{"text": _shorten(entry.questions[0]), "data": f"{ASK_DATA}{entry.id}"}]
         for entry in entries
     ]
+
+
+def mend(message_id: int) -> Keyboard:
+    """Return the button under what was heard."""
+    return [[{"text": texts.BUTTON_MEND, "data": f"{MEND_DATA}{message_id}"}]]
+
+
+def confirm(message_id: int) -> Keyboard:
+    """Return the buttons under what may have been heard."""
+    right = {"text": texts.BUTTON_RIGHT, "data": f"{RIGHT_DATA}{message_id}"}
+    return [[right], *mend(message_id)]
+
+
+VOICE: Keyboard = [
+    [
+        {"text": texts.BUTTON_WRITTEN, "data": WRITTEN_DATA},
+        {"text": texts.BUTTON_SPOKEN, "data": SPOKEN_DATA},
+    ]
+]
 
 
 def offers(names: Iterable[str]) -> Keyboard:

@@ -155,6 +155,19 @@ class Outbound:
         )
         return message.message_id
 
+    async def send_voice(self, chat_id: int, content: bytes) -> int:
+        """Send a voice note and return its message's id."""
+        message = await self._deliver(chat_id, lambda: self._bot.send_voice(chat_id, content))
+        return message.message_id
+
+    async def fetch(self, file_id: str) -> bytes:
+        """Return the bytes of a file that a customer sent. Raises `TelegramError`.
+
+        https://core.telegram.org/bots/api#getfile
+        """
+        file = await self._bot.get_file(file_id)
+        return bytes(await file.download_as_bytearray())
+
     async def edit_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
         """Change the buttons of a sent message, for sure; one that is gone has none to change."""
         try:

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     speech_model: str = Field(
         default="", description="음성 인식 모델의 폴더나 허브 이름; 비우면 딸려 오는 Whisper base"
     )
+    speech_hotwords: str = Field(
+        default="",
+        max_length=200,
+        description="내장 인식기에 미리 알려 줄 낱말; 비워 두는 편이 나았음 (docs/voice.md)",
+    )
     speech_url: str = Field(default="", description="음성을 받아 적는 OpenAI 호환 서버 (…/v1)")
     speech_api_key: SecretStr = Field(default=SecretStr(""), description="음성 인식 서버의 키")
     speech_max_s: float = Field(
@@ -130,7 +135,9 @@ class Settings(BaseSettings):
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("telegram_api_url", "model_url", "webhook_url", "embeddings_url", "speech_url", "voice_url")
+    @field_validator(
+        "telegram_api_url", "model_url", "webhook_url", "embeddings_url", "speech_url", "voice_url"
+    )
     @classmethod
     def _check_address(cls, value: str) -> str:
         try:

@@ -11,14 +11,15 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from bot import fixed, keyboards, metrics, texts
 from bot.consult import Consultant, Consultation
-from bot.delivery import Delivery, Run
+from bot.delivery import Delivery, Run, Speaker
 from bot.estimate import desk
 from bot.estimate import wording as estimate_wording
 from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
+from bot.listening import Listener
 from bot.outbound import Keyboard, Outbound
 from bot.writing import Writer
-from db import estimates, feedback, queries
+from db import estimates, feedback, queries, recordings
 from db.claims import ClaimLostError
 from db.database import Database, Work, is_passing
 from db.models import Kind, Way, utc_now
@@ -49,13 +50,17 @@ class Turns:
         outbound: Outbound,
         consultant: Consultant,
         desk: Desk,
+        listener: Listener,
+        speaker: Speaker,
         bot_id: int,
     ) -> None:
         self._database = database
         self._outbound = outbound
         self._consultant = consultant
         self._desk = desk
-        self._delivery = Delivery(database, outbound, desk, bot_id)
+        self._listener = listener
+        self._speaker = speaker
+        self._delivery = Delivery(database, outbound, desk, speaker, bot_id)
         self._bot_id = bot_id
         self._writer = Writer(outbound, self._delivery, consultant)
 
@@ -115,6 +120,8 @@ class Turns:
                 return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
             case Kind.TEXT:
                 return await self._hear(run)
+            case Kind.VOICE:
+                return await self._listen(run)
             case Kind.EXCESS:
                 if run.turn.callback_id:
                     await self._acknowledge(run)
@@ -135,6 +142,8 @@ class Turns:
                 return await self._reply(run, reply or Reply(estimate_wording.HAS_ENDED))
             case "estimate":
                 return await self._reply(run, await self._desk.start(turn))
+            case "voice":
+                return await self._ask_how_to_answer(run)
             case "estimates":
                 return await self._reply(run, await self._desk.show_all(turn))
         text, keyboard = _COMMANDS.get(name, (texts.UNKNOWN_COMMAND, []))
@@ -185,6 +194,14 @@ class Turns:
                 return await self._press_estimate(run)
             case "ask", _:
                 return await self._ask_suggested(run)
+            case "heard", ["yes", message_id] if queries.is_id(message_id):
+                return await self._take_as_said(run, int(message_id))
+            case "heard", ["mend", _]:
+                await self._acknowledge(run)
+                return await self._say(run, texts.MEND)
+            case "voice", [choice] if choice in {"on", "off"}:
+                await self._acknowledge(run)
+                return await self._choose_how_to_answer(run, on=choice == "on")
             case "src", [message_id] if queries.is_id(message_id):
                 return await self._show_sources(run, int(message_id))
         await self._acknowledge(run, texts.EXPIRED_BUTTON)
@@ -279,6 +296,64 @@ class Turns:
             return await self._reply(run, reply)
         return await self._consult(run, turn.text, past, reply)
 
+    async def _listen(self, run: Run) -> Work[None]:
+        """Take a voice message: as said where it was heard well, else ask."""
+        if run.answer.text is not None:
+            return await self._delivery.send(run)
+        if not self._listener.is_on:
+            return await self._say(run, texts.VOICE_OFF)
+        heard = await self._listener.listen(run.turn)
+        if heard.outcome == "sure" and heard.said:
+            await self._listener.show(run.turn, heard)
+            run.turn = replace(run.turn, text=heard.said)
+            if len(heard.said) > MAX_QUESTION_CHARS:
+                return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
+            return await self._hear(run)
+        if heard.notice_id is not None and not run.answer.sent_ids:
+            run.answer.sent_ids = [heard.notice_id]  # what says that it listens becomes the answer
+        if heard.outcome == "unsure" and heard.said:
+            question = texts.DID_YOU_SAY.format(text=heard.said)
+            reply = Reply(question, keyboards.confirm(run.turn.message_id))
+            return await self._reply(run, reply, Way.FIXED)
+        return await self._say(run, self._listener.explain(heard))
+
+    async def _take_as_said(self, run: Run, message_id: int) -> Work[None]:
+        """Take what was not heard well as said, now that the customer confirms it."""
+        if run.answer.text is not None:
+            await self._acknowledge(run)
+            return await self._delivery.send(run)
+        turn = run.turn
+        heard = await self._database.insist(
+            lambda c: recordings.find_in_chat(c, message_id, self._bot_id, turn.chat_id)
+        )
+        if heard is None or not heard.said or len(heard.said) > MAX_QUESTION_CHARS:
+            await self._acknowledge(run, texts.EXPIRED_BUTTON)
+            return _note_nothing
+        await self._acknowledge(run)
+        if turn.telegram_message_id is not None:
+            await self._outbound.replace_keyboard(turn.chat_id, turn.telegram_message_id, [])
+        run.turn = replace(turn, text=heard.said)
+        return await self._hear(run)
+
+    async def _ask_how_to_answer(self, run: Run) -> Work[None]:
+        if not self._speaker.is_on:
+            return await self._say(run, texts.VOICE_ANSWERS_OFF)
+        now = texts.NOW_SPOKEN if run.turn.speaks else texts.NOW_WRITTEN
+        reply = Reply(texts.HOW_TO_ANSWER.format(now=now), keyboards.VOICE)
+        return await self._reply(run, reply, Way.FIXED)
+
+    async def _choose_how_to_answer(self, run: Run, *, on: bool) -> Work[None]:
+        """Remember whether answers are to be spoken, from the answer to this on."""
+        if run.answer.text is not None:
+            return await self._delivery.send(run)
+        if on and not self._speaker.is_on:
+            return await self._say(run, texts.VOICE_ANSWERS_OFF)
+        turn = run.turn
+        run.turn = replace(turn, speaks=on)
+        text = texts.ANSWERS_SPOKEN if on else texts.ANSWERS_WRITTEN
+        reply = Reply(text, write=lambda c: recordings.speak(c, turn.customer_id, on=on))
+        return await self._reply(run, reply, Way.FIXED)
+
     async def _look_back(self, run: Run) -> tuple[list[queries.Exchange], estimates.Saved | None]:
         """Return what was consulted on before, and the customer's latest estimate."""
         turn = run.turn
@@ -310,7 +385,7 @@ class Turns:
         result = await self._writer.write(run, text, past)
         if result.kind == fixed.HUMAN:
             return await self._call_human(run, reply)
-        if result.asked is None and text != run.turn.text:  # a button's
+        if result.asked is None and run.turn.kind == Kind.BUTTON:
             result = replace(result, asked=text)
         await self._keep_consultation(run, result, reply)
         return await self._delivery.send(run)
@@ -370,8 +445,9 @@ class Turns:
 
 def _is_question(turn: Turn) -> bool:
     """Return whether a turn's answer is written while the customer looks on."""
-    return turn.kind == Kind.TEXT or (
-        turn.kind == Kind.BUTTON and turn.text.startswith(keyboards.ASK_DATA)
+    return turn.kind in {Kind.TEXT, Kind.VOICE} or (
+        turn.kind == Kind.BUTTON
+        and turn.text.startswith((keyboards.ASK_DATA, keyboards.RIGHT_DATA))
     )
 
 

@@ -1,12 +1,13 @@
 """Reads Telegram updates: what of them is stored, and what is passed over by design."""
 
+from datetime import timedelta
 from typing import Any
 
-from telegram import Update
+from telegram import Message, Update
 
 from bot.outbound import RATING_DATA, STOP_DATA
 from db.models import MAX_NAME, Kind
-from db.queries import Incoming
+from db.queries import Incoming, Sound
 from inference.text import normalize
 
 # `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
@@ -15,7 +16,8 @@ _ID_LIMIT = 2**63
 _STOPPED = "stopped_message_generation"
 
 # Messages that say something; all others are service messages (joined, pinned, …).
-_CONTENT = ("voice", "audio", "video", "video_note", "photo", "document", "sticker", "animation")
+_SOUNDS = ("voice", "audio", "video_note")
+_CONTENT = (*_SOUNDS, "video", "photo", "document", "sticker", "animation")
 _MORE_CONTENT = ("location", "venue", "contact", "poll", "dice")
 
 
@@ -57,7 +59,7 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
     speaks_for_chat = message.sender_chat and message.sender_chat.id == message.chat.id
     if message.is_automatic_forward or (message.from_user.is_bot and not speaks_for_chat):
         return None
-    text, kind = storable(message.text or ""), Kind.TEXT
+    text, kind, sound = storable(message.text or ""), Kind.TEXT, _read_sound(message)
     if text.startswith("/"):
         first, *rest = text.split()
         command, _, addressee = first[1:].lower().partition("@")
@@ -69,7 +71,7 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
     elif not message.text:
         if not any(getattr(message, name) for name in (*_CONTENT, *_MORE_CONTENT)):
             return None
-        kind = Kind.OTHER
+        kind = Kind.VOICE if sound else Kind.OTHER
     elif not normalize(text):
         kind = Kind.OTHER
     return Incoming(
@@ -82,7 +84,18 @@ def _read_message(update: Update, bot_id: int, bot_name: str) -> Incoming | None
         text=text,
         telegram_message_id=message.message_id,
         new_conversation=kind == Kind.COMMAND and text == "new",
+        sound=sound,
     )
+
+
+def _read_sound(message: Message) -> Sound | None:
+    for name in _SOUNDS:
+        if file := getattr(message, name):
+            seconds = file.duration
+            if isinstance(seconds, timedelta):  # python-telegram-bot is about to change to these
+                seconds = round(seconds.total_seconds())
+            return Sound(str(file.file_id), int(seconds or 0), file.file_size)
+    return None
 
 
 def _read_button(update: Update, bot_id: int) -> Incoming | None:

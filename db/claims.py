@@ -176,6 +176,7 @@ _TURNS = (
         Customer.day,
         Customer.day_tokens,
         Chat.drafts_refused,
+        Customer.speaks,
         Chat.blocked_at,
         Answer.text.label("answer_text"),
         Answer.keyboard,
@@ -255,6 +256,7 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - a row of `_TURNS`
         row.received_at,
         row.day_tokens if row.day == day_of(utc_now()) else 0,
         row.drafts_refused,
+        row.speaks,
         row.blocked_at is not None,
         SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),
     )

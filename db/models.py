@@ -1,5 +1,5 @@
 """The tables: customers, their conversations, each message with its one answer, estimates,
-feedback, imported knowledge; and who works on which chat.
+voice messages, feedback, imported knowledge; and who works on which chat.
 """
 
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -46,6 +47,7 @@ class Kind(StrEnum):
     """What a customer's message is."""
 
     TEXT = "text"
+    VOICE = "voice"
     COMMAND = "command"
     BUTTON = "button"
     RATING = "rating"
@@ -92,7 +94,8 @@ class Base(DeclarativeBase):
 class Customer(Base):
     """Somebody who wrote to the bot, with what they used of their limits.
 
-    `minute` and `day` number the minute and the Korean day that the counts beside them are of.
+    `minute` and `day` number the minute and the Korean day that the counts beside them are of;
+    `speaks` says that answers are to be spoken, too.
     """
 
     __tablename__ = "customers"
@@ -105,6 +108,7 @@ class Customer(Base):
     minute_messages: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     day: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     day_tokens: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    speaks: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Worker(Base):
@@ -173,6 +177,30 @@ class Message(Base):
     callback_id: Mapped[str | None] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=utc_now)
     done_at: Mapped[datetime | None]
+
+
+class Recording(Base):
+    """The sound of a voice message, `seconds` and `size` as Telegram names them.
+
+    `heard` is what the recogniser made of it, `said` what is taken for said, `content` the file
+    while it is kept; `notice_id` the bot's message that says that it listens.
+    """
+
+    __tablename__ = "recordings"
+
+    message_id: Mapped[int] = mapped_column(
+        ForeignKey("messages.id"), primary_key=True, autoincrement=False
+    )
+    file_id: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[int]
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    notice_id: Mapped[int | None] = mapped_column(BigInteger)
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    heard: Mapped[str | None] = mapped_column(Text)
+    said: Mapped[str | None] = mapped_column(Text)
+    confidence: Mapped[float | None]
+    heard_at: Mapped[datetime | None]
 
 
 class Answer(Base):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, bindparam, case, func, null, select, update
+from sqlalchemy import Connection, Insert, bindparam, case, func, insert, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.models import (
@@ -20,11 +20,20 @@ from db.models import (
     Customer,
     Kind,
     Message,
+    Recording,
     Way,
     utc_now,
 )
 
 KOREA = timezone(timedelta(hours=9))  # a customer's day
+
+
+class Sound(NamedTuple):
+    """A recording as Telegram names it; `size` in bytes, where it says so."""
+
+    file_id: str
+    seconds: int
+    size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Incoming:
     telegram_message_id: int | None = None
     callback_id: str | None = None
     new_conversation: bool = False
+    sound: Sound | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +78,7 @@ class Turn:
     received_at: datetime
     tokens_today: int = 0
     drafts_refused: bool = False
+    speaks: bool = False  # the customer wants answers spoken, too
     blocked: bool = False  # the customer shut the bot out after writing this
     answer: SavedAnswer = field(default_factory=SavedAnswer)
 
@@ -132,6 +143,12 @@ _END_CONVERSATION = (
     )
     .values(ended_at=bindparam("now"))
 )
+_ADD_RECORDING = insert(Recording).values(
+    message_id=bindparam("message"),
+    file_id=bindparam("file_id"),
+    seconds=bindparam("seconds"),
+    size=bindparam("size"),
+)
 _HOLD_CHAT = (
     update(Chat)
     .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
@@ -153,7 +170,13 @@ def _upsert_customer(dialect: str) -> Insert:
                 (same_minute, Customer.minute_messages + counted), else_=counted
             ),
         },
-    ).returning(Customer.id, Customer.minute_messages, Customer.day, Customer.day_tokens)
+    ).returning(
+        Customer.id,
+        Customer.minute_messages,
+        Customer.day,
+        Customer.day_tokens,
+        Customer.speaks,
+    )
 
 
 @cache
@@ -227,6 +250,8 @@ def store(
     )
     if message_id is None or passed_over:  # None: another process stored it since
         return None
+    if incoming.sound and kind == Kind.VOICE:
+        connection.execute(_ADD_RECORDING, {"message": message_id, **incoming.sound._asdict()})
     if held.worker_id is None:
         connection.execute(_HOLD_CHAT, {**chat, "worker": worker_id})
     turn = Turn(
@@ -241,6 +266,7 @@ def store(
         now,
         customer.day_tokens if customer.day == day_of(now) else 0,
         held.drafts_refused,
+        customer.speaks,
     )
     return Stored(turn, held.worker_id or worker_id, held.worker_id is None)
 

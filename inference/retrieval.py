@@ -124,6 +124,11 @@ class Retriever:
         except EmbedderError:
             return self._find_by_words(text, limit)
 
+    def judge(self, text: str) -> tuple[float, float]:
+        """Return how likely a text is the shop's business, and how well the best entry fits."""
+        found = self.find(text, 1)
+        return found.business, found.hits[0].score
+
     def _search(self, text: str, limit: int) -> Found:
         vector = self._embedder.embed([text])[0]
         words = self._words.score(text)

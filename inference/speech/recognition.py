@@ -18,9 +18,6 @@ Samples = npt.NDArray[np.float32]
 
 KOREAN = "ko"
 
-# The trade's words, which a recogniser is then readier to hear.
-HOTWORDS = "도배 벽지 합지 실크 초배 몰딩 걸레받이 들뜸 이음매 결로 곰팡이 석고보드 퍼티 장판 평"
-
 _TIMEOUT_S = 60.0
 _EASILY = -0.6  # log-probability from which a text is surely in its language
 _IS_LANGUAGE = 0.6  # probability of another from which it is that

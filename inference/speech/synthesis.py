@@ -49,13 +49,13 @@ class EspeakVoice:
         library, rate = _espeak()
         samples = bytearray()
 
-        @_CALLBACK
         def take(wave: "ctypes._Pointer[ctypes.c_short]", count: int, _: int | None) -> int:
             if wave and count > 0:
                 samples.extend(ctypes.string_at(wave, count * 2))
             return 0
 
-        library.espeak_SetSynthCallback(take)
+        callback = _CALLBACK(take)  # must live as long as the call
+        library.espeak_SetSynthCallback(callback)
         encoded = readable(text).encode()
         arguments = (encoded, len(encoded) + 1, 0, 0, 0, _UTF8, None, None)
         if library.espeak_Synth(*arguments) != _OK or not samples:
@@ -99,7 +99,9 @@ class ServerVoice:
     def speak(self, text: str) -> bytes:
         """Return OGG/Opus. Raises `VoiceError`."""
         try:
-            answer = self._client.post("audio/speech", json={**self._asked, "input": readable(text)})
+            answer = self._client.post(
+                "audio/speech", json={**self._asked, "input": readable(text)}
+            )
             answer.raise_for_status()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             msg = f"음성 답변 서버에 닿지 못해요 (VOICE_URL): {type(error).__name__}"

@@ -1,0 +1,109 @@
+"""Voice messages in the database. Each function works inside the caller's transaction."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select, update
+
+from db.models import Customer, Message, Recording, utc_now
+
+
+class Heard(NamedTuple):
+    """What is known of a voice message so far; `outcome` is None until it was heard."""
+
+    message_id: int
+    file_id: str
+    seconds: int
+    size: int | None
+    notice_id: int | None
+    outcome: str | None
+    said: str | None
+
+
+_COLUMNS = (
+    Recording.message_id,
+    Recording.file_id,
+    Recording.seconds,
+    Recording.size,
+    Recording.notice_id,
+    Recording.outcome,
+    Recording.said,
+)
+
+
+def find(connection: Connection, message_id: int) -> Heard | None:
+    """Return a message's recording."""
+    row = connection.execute(
+        select(*_COLUMNS).where(Recording.message_id == message_id)
+    ).one_or_none()
+    return Heard(*row) if row else None
+
+
+def find_in_chat(
+    connection: Connection, message_id: int, bot_id: int, chat_id: int
+) -> Heard | None:
+    """Return a recording that a button names, where it is of that chat."""
+    row = connection.execute(
+        select(*_COLUMNS)
+        .join(Message, Message.id == Recording.message_id)
+        .where(
+            Recording.message_id == message_id,
+            Message.bot_id == bot_id,
+            Message.chat_id == chat_id,
+        )
+    ).one_or_none()
+    return Heard(*row) if row else None
+
+
+def note_notice(connection: Connection, message_id: int, notice_id: int) -> None:
+    """Remember the Telegram message that says that a recording is listened to."""
+    _write(connection, message_id, notice_id=notice_id)
+
+
+def note_heard(
+    connection: Connection,
+    message_id: int,
+    *,
+    outcome: str,
+    heard: str,
+    said: str | None,
+    confidence: float,
+    content: bytes | None,
+) -> None:
+    """Store what a recording holds; `said`, what is taken for said, becomes the message's text."""
+    _write(
+        connection,
+        message_id,
+        outcome=outcome,
+        heard=heard,
+        said=said,
+        confidence=confidence,
+        content=content,
+        heard_at=utc_now(),
+    )
+    if said is not None:
+        connection.execute(update(Message).where(Message.id == message_id).values(text=said))
+
+
+def forget_sound(connection: Connection, before: datetime) -> int:
+    """Delete the sound of recordings heard before a time; return of how many."""
+    old = connection.execute(
+        update(Recording)
+        .where(Recording.content.is_not(None), Recording.heard_at < before)
+        .values(content=None)
+    )
+    return old.rowcount
+
+
+def kept(connection: Connection) -> int:
+    """Return how many recordings have their sound still."""
+    return connection.scalar(select(func.count()).where(Recording.content.is_not(None))) or 0
+
+
+def speak(connection: Connection, customer_id: int, *, on: bool) -> None:
+    """Remember whether a customer wants answers spoken, too."""
+    connection.execute(update(Customer).where(Customer.id == customer_id).values(speaks=on))
+
+
+def _write(connection: Connection, message_id: int, **values: object) -> None:
+    connection.execute(update(Recording).where(Recording.message_id == message_id).values(**values))
