@@ -5,7 +5,7 @@ What is broken, hostile or too long ends there, too.
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -19,8 +19,9 @@ from inference.speech.recognition import (
     Recognizer,
     RecognizerError,
     ServerRecognizer,
+    as_audio,
 )
-from inference.speech.sound import RATE, SAMPLE_BYTES, SoundError, decode
+from inference.speech.sound import SoundError, decode
 
 # The last three before it is heard at all: too large to fetch, not there, no recogniser.
 Outcome = Verdict | Literal["broken", "long", "silent", "big", "gone", "away"]
@@ -30,12 +31,12 @@ _LIMIT_S = 180.0  # for one recording, its decoding and the model's loading incl
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Which recogniser, and how it is reached; a key for `LocalRecognizer` is none."""
+    """Which recogniser, and how it is reached."""
 
     kind: SpeechEngine
     model: str
     url: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     threads: int = 2
     beam: int = 5
     hotwords: str = ""
@@ -77,14 +78,12 @@ class Heard:
 
 def hear(recording: bytes, engine: Engine, *, most_s: float) -> Heard:
     """Return what a recording of any kind says, in this process. Raises `RecognizerError`."""
-    import speech_recognition as sr
-
     began = time.monotonic()
     try:
         sound = decode(recording, most_s=most_s)
     except SoundError as error:
         return Heard(error.flaw, taken_s=time.monotonic() - began)
-    guess = _open(engine).recognize(sr.AudioData(sound.raw_data, RATE, SAMPLE_BYTES))
+    guess = _open(engine).recognize(as_audio(sound.raw_data))
     return Heard(
         judge(guess),
         guess.text,

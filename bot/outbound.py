@@ -157,7 +157,9 @@ class Outbound:
 
     async def send_voice(self, chat_id: int, content: bytes) -> int:
         """Send a voice note and return its message's id."""
-        message = await self._deliver(chat_id, lambda: self._bot.send_voice(chat_id, content))
+        message = await self._deliver(
+            chat_id, lambda: self._bot.send_voice(chat_id, content, filename="voice.ogg")
+        )
         return message.message_id
 
     async def fetch(self, file_id: str) -> bytes:

@@ -1,6 +1,6 @@
 """Speaks answers in a process of its own: espeak-ng keeps its state in the process it is in."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 
 import structlog
@@ -22,7 +22,7 @@ class Engine:
     model: str = ""
     name: str = ""
     url: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> "Engine":

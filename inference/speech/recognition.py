@@ -4,6 +4,7 @@ All take SpeechRecognition's `AudioData`. What comes out is a guess with its mar
 taken for said is decided in `inference/speech/doubt.py`.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,21 @@ from typing import Any, Protocol
 import httpx
 import numpy as np
 import numpy.typing as npt
-import speech_recognition as sr
+
+with warnings.catch_warnings():
+    # It imports what leaves the standard library in Python 3.13, and has it from elsewhere there.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import speech_recognition as sr
+
+from inference.speech.sound import RATE, SAMPLE_BYTES
 
 Samples = npt.NDArray[np.float32]
 
 KOREAN = "ko"
 
 _TIMEOUT_S = 60.0
+# Of a text that grows without end no more is written than anybody could have said.
+_TOKENS, _TOKENS_A_SECOND, _WINDOW_S = 20, 12, 30.0
 _EASILY = -0.6  # log-probability from which a text is surely in its language
 _IS_LANGUAGE = 0.6  # probability of another from which it is that
 _GOOGLE_SURE, _SERVER_SURE = -0.3, -0.3  # where a recogniser gives no mark of its own
@@ -85,6 +94,7 @@ class LocalRecognizer:
             condition_on_previous_text=False,  # else a loop feeds itself
             vad_filter=True,
             hotwords=self._hotwords,
+            max_new_tokens=round(_TOKENS + _TOKENS_A_SECOND * min(speech_s, _WINDOW_S)),
         )
         segments = list(heard)
         text = "".join(segment.text for segment in segments).strip()
@@ -178,6 +188,11 @@ class GoogleRecognizer:
             msg = "구글 음성 인식에 닿지 못해요."
             raise RecognizerError(msg) from error
         return Guess(str(text), KOREAN, _GOOGLE_SURE, 1.0, audio_seconds(audio))
+
+
+def as_audio(samples: bytes) -> sr.AudioData:
+    """Return the samples of `inference/speech/sound.py` in the form that recognisers take."""
+    return sr.AudioData(samples, RATE, SAMPLE_BYTES)
 
 
 def audio_seconds(audio: sr.AudioData) -> float:

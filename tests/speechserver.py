@@ -1,0 +1,61 @@
+"""A transcription server under a test's control: OpenAI's protocol, strict about the sound."""
+
+import asyncio
+import io
+import wave
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+MODEL = "whisper-test"
+
+
+@dataclass
+class SpeechServer:
+    """What it hears: `text`, or what `hear` makes of the seconds of sound."""
+
+    text: str = ""
+    log_probability: float = -0.3
+    language: str = "ko"
+    status: int = 200
+    wait_s: float = 0.0
+    hear: Callable[[float], str] | None = None
+    seconds: list[float] = field(default_factory=list)  # of the sounds that came
+    url: str = ""
+
+    async def transcribe(self, request: web.Request) -> web.Response:
+        """https://platform.openai.com/docs/api-reference/audio/createTranscription."""
+        form = await request.post()
+        file = form["file"]
+        assert isinstance(file, web.FileField)
+        with wave.open(io.BytesIO(file.file.read())) as sound:
+            right = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth())
+            seconds = sound.getnframes() / sound.getframerate()
+        if form["model"] != MODEL or right != (16_000, 1, 2):
+            return web.json_response({"error": {"message": "bad request"}}, status=400)
+        self.seconds.append(seconds)
+        await asyncio.sleep(self.wait_s)
+        if self.status != 200:
+            return web.json_response({"error": {"message": "as ordered"}}, status=self.status)
+        text = self.hear(seconds) if self.hear else self.text
+        segment = {
+            **{"start": 0.0, "end": seconds, "text": text, "compression_ratio": 1.1},
+            "avg_logprob": self.log_probability,
+        }
+        return web.json_response({"text": text, "language": self.language, "segments": [segment]})
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator["SpeechServer"]:
+        """Serve on a free port."""
+        app = web.Application()
+        app.router.add_post("/v1/audio/transcriptions", self.transcribe)
+        async with TestServer(app) as server:
+            self.url = f"http://127.0.0.1:{server.port}/v1"
+            yield self
+
+    def settings(self) -> dict[str, str]:
+        """Return what makes a bot ask this server."""
+        return {"speech": "server", "speech_url": self.url, "speech_model": MODEL}
