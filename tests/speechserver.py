@@ -31,7 +31,9 @@ class SpeechServer:
         form = await request.post()
         file = form["file"]
         assert isinstance(file, web.FileField)
-        with wave.open(io.BytesIO(file.file.read())) as sound:
+        with file.file as content:
+            body = content.read()
+        with wave.open(io.BytesIO(body)) as sound:
             right = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth())
             seconds = sound.getnframes() / sound.getframerate()
         if form["model"] != MODEL or right != (16_000, 1, 2):

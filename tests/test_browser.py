@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 from bot import texts
 from tests.modelserver import ModelServer
 from tests.shop import open_shop
+from tests.speechserver import SpeechServer
 
 pytestmark = pytest.mark.browser
 
@@ -186,16 +187,28 @@ async def test_hostile_text_stays_text(
         assert await page.locator(".text img, .text script").count() == 0
 
 
-async def test_recorded_voice_reaches_the_bot_as_opus(
+async def test_a_recorded_question_is_answered_aloud(
     browser: Browser, sqlite_url: str, model: ModelServer
 ) -> None:
-    async with open_shop(sqlite_url, model) as shop, page_at(browser, shop.url) as page:
+    async with (
+        SpeechServer("도배 후 환기는 어떻게 하나요").serve() as speech,
+        open_shop(sqlite_url, model, answer_policy="careful", **speech.settings()) as shop,
+        page_at(browser, shop.url) as page,
+    ):
+        await send(page, "/voice")
+        await page.get_by_role("button", name=texts.BUTTON_SPOKEN.partition(" ")[2]).click()
+        await expect(bot_messages(page).nth(1)).to_contain_text("음성으로도 들려")
         await page.get_by_test_id("record").click()
         await page.wait_for_timeout(1200)
         await page.get_by_test_id("record-send").click()
-        await expect(bot_messages(page).first).to_contain_text(texts.TEXT_ONLY)
+        await expect(bot_messages(page).nth(3)).to_contain_text("도배 후 환기는 어떻게 하나요")
+        await expect(bot_messages(page).nth(4)).to_contain_text("창문")
+        player = bot_messages(page).nth(5).locator(".voice")
+        await player.get_by_role("button", name="재생").click()
+        await expect(player.get_by_role("button", name="멈춤")).to_be_visible()
         (chat,) = await shop.playground.chats()
-        voice = (await shop.customer(chat["id"]).messages())[0].file
+        sent = [m for m in await shop.customer(chat["id"]).messages() if m.sender != "bot"]
+        voice = sent[-1].file
         assert voice
         assert voice["kind"] == "voice"
         assert (await shop.playground.download(voice["url"])).startswith(b"OggS")

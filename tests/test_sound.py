@@ -66,7 +66,18 @@ def bomb() -> bytes:
         f"ffconcat version 1.0\nfile {HERE}\n".encode(),
         encode(tone(0.0), "wav"),
     ],
-    ids="empty,magic,wav head,random,ogg random,zip bomb,text,m3u,concat,0 s".split(","),
+    ids=[
+        "empty",
+        "magic",
+        "wav head",
+        "random",
+        "ogg random",
+        "zip bomb",
+        "text",
+        "m3u",
+        "concat",
+        "0 s",
+    ],
 )
 def test_what_is_no_sound_is_broken(content: bytes) -> None:
     with pytest.raises(SoundError) as caught:
