@@ -276,11 +276,11 @@ def fetch_models(
     """내장 언어 모델과 음성 인식 모델을 받아 체크섬을 확인합니다."""
     from inference import models
 
-    for name, model in models.load_manifest().items():
+    for model in models.load_manifest().values():
         try:
             path = models.fetch(model, sources=(source,) if source else models.SOURCES, say=_say)
         except models.FetchError as error:
-            _fail(f"{name}: {error}", FAILED)
+            _fail(str(error), FAILED)
         _say(f"모델이 있어요: {path}")
 
 

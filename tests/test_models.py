@@ -281,14 +281,17 @@ def test_the_manifest_is_complete(name: str, entry: Model) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
     assert entry.licence in {"Apache-2.0", "MIT"}
     assert re.fullmatch(r"[^/\s]+/[^/\s]+", entry.hub.repository)
-    assert entry.hub.file.endswith(".gguf")
+    assert entry.hub.file.endswith((".gguf", ".bin"))
+    for small in entry.beside:
+        assert re.fullmatch(r"[0-9a-f]{64}", small.sha256)
+        assert small.requirement in {part.requirement for part in entry.wheels}
     for part in entry.wheels:
         assert re.fullmatch(r"[A-Za-z0-9_-]+==[0-9.]+", part.requirement)  # pinned
         assert not part.member.startswith("/")
 
 
-def test_the_demos_model_is_in_the_manifest() -> None:
-    assert models.DEMO_MODEL in load_manifest()
+def test_our_models_are_in_the_manifest() -> None:
+    assert {models.DEMO_MODEL, models.SPEECH_MODEL} <= set(load_manifest())
 
 
 @pytest.mark.usefixtures("no_hub")

@@ -30,6 +30,7 @@ _SHORT = 3  # eojeols, at most, of an answer to a question of ours
 _MOST_WORDS = 3  # that a recogniser makes of one
 _OFTEN = 2  # times that our own knowledge must use a word to vouch for it
 _MOST_CHANGES, _TRIED = 4, 2
+_NEAREST = 10.0  # how much more the sounds count than the fit
 _STEM = 3  # letters by which an inflected form of a word that we use is known
 
 Judge = Callable[[str], tuple[float, float]]  # likely the shop's business, fit of the knowledge
@@ -148,7 +149,7 @@ def _change(text: str, judge: Judge) -> str | None:
     words = [_Eojeol.read(piece) for piece in pieces[::2]]
     is_short = len(words) <= _SHORT
     before = None
-    best: tuple[float, str] | None = None
+    best: tuple[tuple[int, float], str] | None = None
     for at in range(len(words)):
         for match in [] if words[at].is_trade else _find(words[at:]):
             after = words[at + match.count - 1].after
@@ -162,8 +163,10 @@ def _change(text: str, judge: Judge) -> str | None:
                     continue
             elif not is_short and (business < _OURS or gain <= -_LOSS):
                 continue
-            if best is None or gain > best[0]:
-                best = gain, changed
+            # What is no word is put right first, to what sounds nearest.
+            rank = (0, gain) if match.is_usual else (1, gain - _NEAREST * match.distance)
+            if best is None or rank > best[0]:
+                best = rank, changed
     return best[1] if best else None
 
 
