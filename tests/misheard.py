@@ -1,0 +1,47 @@
+"""Measures the corrector of misheard words: `python -m tests.misheard`."""
+
+import csv
+from pathlib import Path
+
+from inference.embeddings import E5Embedder
+from inference.knowledge import starter_path
+from inference.knowledge.files import load
+from inference.retrieval import Retriever
+from inference.speech.mishearing import Judge, correct
+
+DATA = Path(__file__).parent / "data"
+
+
+def read() -> tuple[list[tuple[str, str]], list[str]]:
+    """Return sentences as heard and as meant, and sentences that were heard right."""
+    with (DATA / "misheard.csv").open(encoding="utf-8", newline="") as file:
+        wrong = [(row["heard"], row["meant"]) for row in csv.DictReader(file)]
+    return wrong, (DATA / "heard_right.txt").read_text(encoding="utf-8").splitlines()
+
+
+def measure(judge: Judge) -> tuple[float, list[str]]:
+    """Return the share that is mended, and the right sentences that are harmed.
+
+    Spacing does not count: 실크 벽지 and 실크벽지 are the recogniser's taste.
+    """
+    wrong, right = read()
+    mended = [_bare(correct(heard, judge)) == _bare(meant) for heard, meant in wrong]
+    harmed = [text for text in right if correct(text, judge) != text]
+    return sum(mended) / len(mended), harmed
+
+
+def _bare(text: str) -> str:
+    return text.replace(" ", "")
+
+
+def main() -> None:
+    """Print both shares."""
+    judge = Retriever(load(starter_path()), E5Embedder()).judge
+    wrong, right = read()
+    mended, harmed = measure(judge)
+    print(f"mended {mended:.3f} of {len(wrong)}, harmed {len(harmed)} of {len(right)}")
+    print("\n".join(f"  {text} -> {correct(text, judge)}" for text in harmed))
+
+
+if __name__ == "__main__":
+    main()
