@@ -37,6 +37,7 @@ bench: setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 나란히, 
 	@$(BIN)/python -m tests.load.bench
 	@$(BIN)/python -m tests.load.steps
 	@$(BIN)/python -m tests.load.retrieval
+	@$(BIN)/python -m tests.load.voice
 
 soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 	@$(BIN)/python -m tests.load.soak

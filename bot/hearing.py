@@ -38,7 +38,7 @@ class Engine:
     url: str = ""
     api_key: str = field(default="", repr=False)
     threads: int = 2
-    beam: int = 5
+    beam: int = 2
     hotwords: str = ""
 
     @classmethod

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 Order = dict[str, Any]
 
 _LENGTH_BYTES = 8
-_NICENESS = 10  # answers come before pictures and sound
+_NICENESS = 19  # answers come before pictures and sound
 _TRIES = 2
 _LINE_LIMIT = 1 << 20  # bytes of a line of JSON
 

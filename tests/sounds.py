@@ -22,7 +22,8 @@ FORMATS = {
 def tone(seconds: float = 1.0) -> Samples:
     """Return a hum that swells, loud enough to be no silence."""
     at = np.arange(round(seconds * RATE)) / RATE
-    return 0.3 * np.sin(2 * np.pi * 220 * at) * (1 + np.sin(2 * np.pi * 3 * at)) / 2
+    hum: Samples = 0.3 * np.sin(2 * np.pi * 220 * at) * (1 + np.sin(2 * np.pi * 3 * at)) / 2
+    return hum
 
 
 def noise(seconds: float = 4.0, loudness: float = 0.1) -> Samples:
