@@ -54,10 +54,13 @@ _COPULA = re.compile(r"(?:이?요|이?에요|예요|인데요)[\s.!?~]*$")
 _NO = re.compile(
     r"^(?:아니[요오다]?|아뇨|그게\s*아니라|아니라)[,.\s]+(?P<new>.{1,20}?)(?:이?요|예요|이?에요|인데요)?[.!~\s]*$"
 )
-_BARE = re.compile(
-    r"(?:(?:네|응|아|음|오|근데|그런데|혹시|도대체)[,\s]*)*"
-    r"(?:그럼|그러면|그건|그거|그게|그걸|그것|그때|그니까|그렇게|그래도|이건|이거|이게|거기|왜|어째서)"
-    r"(?:왜|어떻게|뭐|뭘|무슨|언제|어디|얼마나|안|못|그[래런렇랬]\S*|이[래런렇]\S*|[하해되돼거건말뜻]\S{0,4}|[\s,.?!~]+|요)*"
+# Words that name nothing; one of the first kind must be there.
+_POINTS = (
+    "그럼|그러면|그건|그거|그게|그걸|그것|그때|그니까|그렇게|그래도|이건|이거|이게|거기|왜|어째서"
+)
+_EMPTY = re.compile(
+    rf"(?:네|응|아|음|오|근데|그런데|혹시|도대체)|(?:{_POINTS})?(?:왜|어떻게|뭐|뭘|무슨|언제|어디|얼마나|안|못|더)?"
+    r"(?:[그이][래런렇랬]\S*|[하해되돼거건말뜻]\S{0,4}|[예에여]요|인가요|요|죠)?"
 )
 _ASIDE = re.compile(r"^(?:다른\s*(?:얘긴데|얘긴데요|질문인데|질문|얘기)|근데\s*다른)")
 
@@ -121,7 +124,10 @@ def read(text: str, topic: str | None) -> Reading:
 
 def is_bare(text: str) -> bool:
     """Return whether a text names nothing at all: "그건 왜 그래요?"."""
-    return bool(_BARE.fullmatch(normalize(text)))
+    words = re.split(r"[\s,.?!~]+", normalize(text))
+    return any(re.match(_POINTS, word) for word in words) and all(
+        _EMPTY.fullmatch(word) for word in words
+    )
 
 
 def _correct(text: str, topic: str) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.followups import Lean, read, split
+from inference.followups import Lean, is_bare, read, split
 
 SILK = "실크 벽지의 단점이 뭐예요?"
 
@@ -122,3 +122,36 @@ def test_any_text_is_read(text: str, topic: str | None) -> None:
 def test_no_text_stalls_the_reading(piece: str) -> None:
     read(piece * 300, piece * 300)
     split(piece * 300)
+
+
+@pytest.mark.parametrize("text", ["그건 왜 그래요?", "그건왜그런거에요", "그게 뭐예요", "왜요?"])
+def test_what_names_nothing_is_bare(text: str) -> None:
+    assert is_bare(text)
+
+
+@pytest.mark.parametrize("text", ["그럼 곰팡이는요?", "하이요", "네", "", "그건 몇 년 가요?"])
+def test_what_names_something_is_not(text: str) -> None:
+    assert not is_bare(text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["그래", "말고 ", "아니 ", "좀 더 ", "얼마 ", "알려 줘 "])
+def test_no_text_stalls_the_reading(piece: str) -> None:
+    text = f"그건 {piece * 300} 벽지"
+    is_bare(text)
+    read(text, "벽지 곰팡이")
+    split(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("아니 합지 말고 실크 단점이요", "실크 단점이요"),
+        ("아니 포토벽지 말고 수입벽지요", "수입벽지 장점이 뭐예요?"),
+        ("아니 A 말고 \\1 \\g<0>이요", None),
+    ],
+)
+def test_a_correction_may_ask_itself(text: str, full: str | None) -> None:
+    topic = "포토 벽지 장점이 뭐예요?" if "포토" in text else "합지 A 장점이 뭐예요?"
+    said = read(text, topic).full
+    assert said == full or full is None
