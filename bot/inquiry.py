@@ -21,7 +21,7 @@ CLEAR = 0.6
 _LEANS, _TIED = 0.03, 0.5
 
 # Log-odds of a kind that even a text on the shop's business must have, and the confidence in the
-# knowledge's answer that outweighs any kind.
+# knowledge's answer that outweighs a kind below its `wins_at`.
 _SURE_KIND, _SURE_HIT = 4.0, 0.9
 _LOOKED_AT = 10
 _SUGGESTED = 3

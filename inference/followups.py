@@ -22,32 +22,31 @@ _ASKS = re.compile(
     r"|알려\s*줘|알려\s*주세요|궁금\S*|주세요|해요|돼요|되요|줘요?)[.!~\s]*$"
 )
 
-_SENTENCE_END = re.compile(r"(?<=[다요죠까네데])[.!?~ㅋㅎㅠㅜ…\s]+(?=\S)")
+_SENTENCE_END = re.compile(r"(?<=[다요죠까네데])[.!?~ㅋㅎㅠㅜ…\s]++(?=\S)")
 
 _MORE = re.compile(
     r"(?:(?:네|응|아|음|오|그럼|그거|그것|그건|이거|그\s*부분|방금\s*(?:거|것|말)?|거기)[,\s]*)*"
     r"(?:에\s*대해서?\s*)?(?:좀|조금|쪼금|한번)?(?:만)?\s*"
     r"(?:더|자세히|자세하게|구체적으로|상세히|상세하게|계속|이어서|추가로)"
     r"(?:\s*(?:더|좀|자세히|자세하게|구체적으로|상세히|상세하게))*"
-    r"(?:\s*(?:알려|설명해?|설명|말해|말씀해?|얘기해|이야기해|가르쳐|풀어|해|적어|써|있)\S*(?:\s*(?:말해|설명해|얘기해|주|줘|줄|주실|없)\S*)?)?"
+    r"(?:\s*(?:알려|설명해?|설명|말해|말씀해?|얘기해|이야기해|가르쳐|풀어|해|적어|써|있)\S{0,8}(?:\s*(?:말해|설명해|얘기해|주|줘|줄|주실|없)\S{0,8})?)?"
     r"(?:요|여|용)?[\s.!?~ㅠㅜㅎㅋ]*"
 )
 _PRICE = re.compile(
-    r"(?:(?:네|아|음|그럼|그러면|그거|그건|그게|이거|이건|그렇게|그\s*작업|그\s*공사|다|전부|하면|하는\s*데|하는데|해\s*주시면|맡기면)[,\s]*)*"
+    r"(?:(?:네|아|음|그럼|그러면|그거|그건|그게|이거|이건|그렇게|그\s*작업|그\s*공사|다|전부|하면|하는\s*데|해\s*주시면|맡기면)[,\s]*)*"
     r"(?:비용|가격|금액|견적|돈|값)?(?:은|는|이|가|도|만)?\s*(?:대충|대략|보통|다|총|한)?\s*"
-    r"(?:얼마|얼만|비용|가격|견적|금액)\S*(?:\s*(?:드나요|들어요|되나요|돼요|나와요|나오나요|할까요|하나요|해요|정도\S*|쯤\S*|걸려요)){0,2}[\s.!?~]*"
+    r"(?:얼마|얼만|비용|가격|견적|금액)\S{0,8}(?:\s*(?:드나요|들어요|되나요|돼요|나와요|나오나요|할까요|하나요|해요|정도\S{0,4}|쯤\S{0,4}|걸려요)){0,2}[\s.!?~]*+"
 )
 _REFERS = re.compile(
     r"^(?:네|응|아|음|오|근데|그런데|혹시)?[,\s]*"
     r"(?:그럼|그러면|그건|그거|그게|그걸|그것|그때|그\s|그렇게|그런|그래도|이건|이거|이게|거기|만약|그냥|왜[\s?]|왜요|그니까)"
-    r"|\s(?:그럼|그러면|그건|그거|그게)\s"
 )
 _ELLIPSIS = re.compile(
     r"^(?:그럼|그러면|아|음|혹시)?[,\s]*(?P<what>[^?]{1,12}?)(?:은|는|도)\s*(?:요[\s?.!~]*|[\s?.!~]*$)"
 )
 _INSTEAD = re.compile(
-    r"^(?P<no>아니[요오다야]?|아뇨|아|앗|제가 잘못 말했어요|잘못 말했어요|[,.\s])*"
-    r"(?P<old>[^,.?!]{1,15}?)\s*말고\s*(?P<new>[^,.?!]{1,15}?)"
+    r"^(?P<no>(?:(?:아니[요오다야]?|아뇨|아|앗|제가 잘못 말했어요|잘못 말했어요)[,.\s]+)*)"
+    r"(?P<old>[^\s,.?!][^,.?!]{0,14}?)\s*말고\s*(?P<new>[^,.?!]{1,15}?)"
     r"(?:이?요|이?에요|예요|인데요|으?로요?|은요|는요)?(?=[\s.?!~]|$)"
 )
 _COPULA = re.compile(r"(?:이?요|이?에요|예요|인데요)[\s.!?~]*$")
@@ -60,7 +59,7 @@ _POINTS = (
 )
 _EMPTY = re.compile(
     rf"(?:네|응|아|음|오|근데|그런데|혹시|도대체)|(?:{_POINTS})?(?:왜|어떻게|뭐|뭘|무슨|언제|어디|얼마나|안|못|더)?"
-    r"(?:[그이][래런렇랬]\S*|[하해되돼거건말뜻]\S{0,4}|[예에여]요|인가요|요|죠)?"
+    r"(?:[그이][래런렇랬]\S*|(?!거실|하자|해충|해체|건조|건물|말림|말려)[하해되돼거건말뜻]\S{0,4}|[예에여]요|인가요|요|죠)?"
 )
 _ASIDE = re.compile(r"^(?:다른\s*(?:얘긴데|얘긴데요|질문인데|질문|얘기)|근데\s*다른)")
 
@@ -115,7 +114,7 @@ def read(text: str, topic: str | None) -> Reading:
         return Reading(Lean.PRICE, topic or text)
     if topic and (corrected := _correct(plain, normalize(topic))):
         return Reading(Lean.REFERS, *corrected)
-    if _REFERS.search(plain):
+    if _REFERS.match(plain) or is_bare(text):
         return Reading(Lean.REFERS, f"{topic} {text}" if topic else text)
     if topic is None or _ASIDE.match(plain):
         return Reading(Lean.NOT, text)
@@ -131,8 +130,8 @@ def is_bare(text: str) -> bool:
 
 
 def _correct(text: str, topic: str) -> tuple[str, str] | None:
-    """Return the topic with the one thing changed that `text` corrects, and the new thing alone
-    where it tells enough; None where nothing is corrected.
+    """Return what is asked once `text` has corrected the topic, and the new thing alone where that
+    tells enough; None where nothing is corrected.
     """
     if found := _INSTEAD.match(text):
         old, new = found["old"].strip(), found["new"].strip()
@@ -141,21 +140,26 @@ def _correct(text: str, topic: str) -> tuple[str, str] | None:
             return f"{new} {rest}".strip(), ""  # it asks itself
         if found.end() == found.end("new"):  # what follows still names it
             new, rest = f"{new} {_COPULA.sub('', rest)}".strip(), ""
-        alone = new if len(new) >= _TELLING else ""
         named = re.compile(r"\s*".join(map(re.escape, old.replace(" ", ""))))
         if named.search(topic):
-            return f"{named.sub(lambda _: new, topic)} {rest}".strip(), alone
-        if not found["no"]:
-            return None
-        return f"{_swap(new, topic) or f'{new} {topic}'} {rest}".strip(), alone
+            return f"{named.sub(lambda _: new, topic)} {rest}".strip(), _if_telling(new)
+        return (f"{_put(new, topic)} {rest}".strip(), _if_telling(new)) if found["no"] else None
     if found := _NO.match(text):
-        new = found["new"]
-        return _swap(new, topic) or f"{new} {topic}", new if len(new) >= _TELLING else ""
+        return _put(found["new"], topic), _if_telling(found["new"])
     if (found := _ELLIPSIS.match(text)) and found.end() >= len(text) - 20:
         rest = text[found.end() :].strip()
-        swapped = _swap(found["what"].strip(), topic)
-        return f"{swapped} {rest}".strip() if swapped else f"{topic} {text}", ""
+        if swapped := _swap(found["what"].strip(), topic):
+            return f"{swapped} {rest}".strip(), ""
+        return (f"{topic} {text}", "") if "요" in found[0] else None
     return None
+
+
+def _put(new: str, topic: str) -> str:
+    return _swap(new, topic) or f"{new} {topic}"
+
+
+def _if_telling(new: str) -> str:
+    return new if len(new) >= _TELLING else ""
 
 
 def _is_question(text: str) -> bool:
