@@ -263,9 +263,13 @@ async def _forget_sound(settings: Settings, database: Database) -> None:
     """Delete the sound of voice messages once it was kept long enough."""
     while True:
         before = utc_now() - timedelta(days=settings.speech_keep_days)
-        forgotten = await database.insist(lambda c: recordings.forget_sound(c, before))  # noqa: B023
-        if forgotten:
-            log.info("sound_forgotten", recordings=forgotten)
+        try:
+            forgotten = await database.run(lambda c: recordings.forget_sound(c, before))  # noqa: B023
+        except Exception as error:  # it must go on, whatever it was
+            log.error("sound_not_forgotten", error=type(error).__name__)
+        else:
+            if forgotten:
+                log.info("sound_forgotten", recordings=forgotten)
         await asyncio.sleep(_FORGET_EVERY_S)
 
 

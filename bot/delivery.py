@@ -10,6 +10,7 @@ An answer is a text and `more`, a list of what is sent besides:
     {"to", "text" | "call", "keyboard"}   a message to an admin, sent before all others
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ from db.queries import Turn
 
 log = structlog.get_logger()
 
+_SPEECH_LIMIT_S = 20.0  # that a chat waits for its answer spoken
 _NOT_SENT = 0  # stands for the id of a message that could not be sent
 
 
@@ -108,7 +110,7 @@ class Delivery:
         `also` is written in the same transaction. Raises `ClaimLostError`.
         """
         turn, more = run.turn, more or []
-        if turn.speaks and self._speaker.is_on and text:
+        if turn.speaks and self._speaker.is_on and text and turn.kind not in PASSING_KINDS:
             more = [{"speech": True}, *more]
 
         def keep(connection: Connection) -> None:
@@ -222,7 +224,11 @@ class Delivery:
         async def send(begun: int | None) -> int:
             if begun is not None:
                 return begun
-            note = await self._speaker.speak(text)
+            try:
+                async with asyncio.timeout(_SPEECH_LIMIT_S):
+                    note = await self._speaker.speak(text)
+            except TimeoutError:  # the text is there already
+                return _NOT_SENT
             if note is None:
                 return _NOT_SENT
             try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Literal
 
-from bot.helper import Helper, HelperError, Order, serve
+from bot.helper import Helper, HelperError, HelperTimeoutError, Order, serve
 from bot.settings import Settings, SpeechEngine
 from inference import models
 from inference.speech.doubt import Verdict, judge
@@ -26,7 +26,7 @@ from inference.speech.sound import SoundError, decode
 # The last three before it is heard at all: too large to fetch, not there, no recogniser.
 Outcome = Verdict | Literal["broken", "long", "silent", "big", "gone", "away"]
 
-_LIMIT_S = 180.0  # for one recording, its decoding and the model's loading included
+_LIMIT_S, _LIMIT_FOR_A_SECOND_S = 120.0, 2.0  # for a recording, and each second of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Ears:
     def __init__(self, engine: Engine, *, most_s: float) -> None:
         self.most_s = most_s
         self._engine = engine
-        self._helper = Helper("bot.hearing", limit_s=_LIMIT_S)
+        self._helper = Helper("bot.hearing", limit_s=_LIMIT_S + _LIMIT_FOR_A_SECOND_S * most_s)
 
     async def hear(self, recording: bytes) -> Heard:
         """Return what a recording says; one that ends the process is broken.
@@ -115,6 +115,9 @@ class Ears:
         order = {"engine": asdict(self._engine), "most_s": self.most_s}
         try:
             answer, _ = await self._helper.ask(order, recording)
+        except HelperTimeoutError as error:
+            msg = "음성 인식이 너무 오래 걸려요."
+            raise RecognizerError(msg) from error
         except HelperError:
             return Heard("broken")
         heard = Heard(**answer)

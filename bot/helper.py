@@ -18,13 +18,17 @@ log = structlog.get_logger()
 Order = dict[str, Any]
 
 _LENGTH_BYTES = 8
-_NICENESS = 19  # answers come before pictures and sound
+_NICENESS = 10  # answers come before pictures and sound
 _TRIES = 2
 _LINE_LIMIT = 1 << 20  # bytes of a line of JSON
 
 
 class HelperError(Exception):
-    """The process died, or took too long, more than once."""
+    """The process died more than once."""
+
+
+class HelperTimeoutError(HelperError):
+    """The process took too long."""
 
 
 class Helper:
@@ -59,11 +63,17 @@ class Helper:
                 try:
                     async with asyncio.timeout(self._limit_s):
                         return await self._ask(order, content)
-                except (OSError, EOFError, TimeoutError) as error:
+                except TimeoutError as error:  # another try would take as long
+                    await self._end()
+                    raise HelperTimeoutError from error
+                except (OSError, EOFError, ValueError) as error:
                     log.warning(
                         "helper_failed", helper=self._command[2], error=type(error).__name__
                     )
                     await self._end()
+                except asyncio.CancelledError:  # what is left in the pipe is nobody else's
+                    await self._end()
+                    raise
         raise HelperError
 
     async def _ask(self, order: Order, content: bytes) -> tuple[Order, bytes]:
@@ -105,7 +115,8 @@ class Helper:
 def serve(work: Callable[[Order, bytes], tuple[Order, bytes]]) -> None:
     """Do what is ordered on standard input until that ends: the helper's end."""
     os.nice(_NICENESS)
-    orders, answers = sys.stdin.buffer, sys.stdout.buffer
+    orders, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
     while line := orders.readline():
         content = orders.read(int.from_bytes(orders.read(_LENGTH_BYTES), "big"))
         answer, made = work(json.loads(line), content)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
-from telegram.error import BadRequest
+from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, RetryAfter
 
 from bot import keyboards, texts
 from bot.formatting import parse
@@ -15,11 +15,13 @@ from db import recordings
 from db.database import Database
 from db.queries import Turn
 from db.recordings import Heard as Saved
+from inference.prompts import MAX_QUESTION_CHARS
 from inference.speech.mishearing import Judge, correct
 from inference.speech.recognition import RecognizerError
 
 log = structlog.get_logger()
 
+_AT_ONCE = 2  # recordings that are fetched and heard
 MOST_BYTES = 20 * 1024 * 1024  # https://core.telegram.org/bots/api#getfile
 
 # What is said where a recording gave no text.
@@ -54,6 +56,7 @@ class Listener:
         self._ears = ears
         self._judge = judge
         self._keeps_sound = keeps_sound
+        self._few = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def is_on(self) -> bool:
@@ -74,10 +77,11 @@ class Listener:
                 lambda c: recordings.note_notice(c, turn.message_id, notice)
             )
         content, heard = await self._hear(saved)
-        said = None
+        said = kept = None
         if heard.outcome in {"sure", "unsure"}:
-            said = await asyncio.to_thread(correct, heard.text, self._judge())
-        kept = content if self._keeps_sound else None
+            said, kept = heard.text, content if self._keeps_sound else None
+            if len(said) <= MAX_QUESTION_CHARS:  # else it is refused anyway
+                said = await asyncio.to_thread(correct, said, self._judge())
         await self._database.insist(
             lambda c: recordings.note_heard(
                 c,
@@ -95,7 +99,7 @@ class Listener:
         """Make the notice that it listens a quote of what was heard, with a button to mend it."""
         if saved.notice_id is None:
             return
-        quote = texts.HEARD.format(text=saved.said)
+        quote = texts.HEARD.format(text=(saved.said or "")[:MAX_QUESTION_CHARS])
         with suppress(BadRequest):  # somebody deleted it
             await self._outbound.edit(
                 turn.chat_id, saved.notice_id, parse(quote), keyboards.mend(turn.message_id)
@@ -120,16 +124,21 @@ class Listener:
             return None, Heard("big")
         if saved.seconds > self._ears.most_s:
             return None, Heard("long")
-        try:
-            content = await self._outbound.fetch(saved.file_id)
-        except BadRequest as error:
-            return None, Heard("big" if "too big" in error.message.lower() else "gone")
-        if len(content) > MOST_BYTES:
-            return None, Heard("big")
-        try:
-            heard = await self._ears.hear(content)
-        except RecognizerError as error:
-            log.error("recognizer_away", error=str(error))
-            return content, Heard("away")
+        async with self._few:  # each holds its sound in memory
+            try:
+                content = await self._outbound.fetch(saved.file_id, MOST_BYTES)
+            except BadRequest as error:
+                return None, Heard("big" if "too big" in error.message.lower() else "gone")
+            except (Forbidden, InvalidToken):  # of the file; the bot itself is logged in
+                return None, Heard("gone")
+            except (NetworkError, RetryAfter):
+                return None, Heard("away")
+            if len(content) > MOST_BYTES:
+                return None, Heard("big")
+            try:
+                heard = await self._ears.hear(content)
+            except RecognizerError as error:
+                log.error("recognizer_away", error=str(error))
+                return None, Heard("away")
         log.info("voice_heard", outcome=heard.outcome, seconds=heard.seconds, taken_s=heard.taken_s)
         return content, heard

@@ -29,6 +29,8 @@ Keyboard = list[list[dict[str, str]]]
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # between two tries, doubled at each
 _COSMETIC_GAP_S = 0.4  # between two growing texts, at the least
 _COSMETIC_LIMIT_S = 5.0  # a growing text is not worth a longer wait
+_FETCH_PAUSES_S = (0.5, 2.0, 6.0)
+_TOO_BIG = "file is too big"  # in Telegram's words
 _TYPING_AFTER_S = 0.3  # a faster answer needs no "typing"
 _TYPING_EVERY_S = 4.5  # Telegram shows "typing" for five seconds
 _DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
@@ -162,13 +164,27 @@ class Outbound:
         )
         return message.message_id
 
-    async def fetch(self, file_id: str) -> bytes:
-        """Return the bytes of a file that a customer sent. Raises `TelegramError`.
+    async def fetch(self, file_id: str, most_bytes: int) -> bytes:
+        """Return the bytes of a file that a customer sent, which may be tried a few times.
+
+        Raises `TelegramError`.
 
         https://core.telegram.org/bots/api#getfile
         """
-        file = await self._bot.get_file(file_id)
-        return bytes(await file.download_as_bytearray())
+        for pause in (*_FETCH_PAUSES_S, None):
+            try:
+                file = await self._bot.get_file(file_id)
+                if file.file_size is not None and file.file_size > most_bytes:
+                    raise BadRequest(_TOO_BIG)
+                return bytes(await file.download_as_bytearray())
+            except BadRequest:
+                raise
+            except (NetworkError, RetryAfter) as error:
+                if pause is None:
+                    raise
+                log.warning("fetch_failed", error=type(error).__name__, retry_in_s=pause)
+                await asyncio.sleep(pause)
+        raise AssertionError
 
     async def edit_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
         """Change the buttons of a sent message, for sure; one that is gone has none to change."""

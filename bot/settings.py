@@ -109,7 +109,10 @@ class Settings(BaseSettings):
         default=180.0, gt=0, le=600, description="알아듣는 음성의 최대 길이 (초)"
     )
     speech_keep_days: int = Field(
-        default=30, ge=0, description="음성 파일을 관리자용으로 두는 날 수; 0이면 두지 않음"
+        default=30,
+        ge=0,
+        le=36_500,
+        description="음성 파일을 관리자용으로 두는 날 수; 0이면 두지 않음",
     )
     voice: VoiceEngine = Field(
         default="espeak", description="음성 답변: espeak(이 컴퓨터), server(VOICE_URL), off"

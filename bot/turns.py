@@ -303,14 +303,20 @@ class Turns:
         if not self._listener.is_on:
             return await self._say(run, texts.VOICE_OFF)
         heard = await self._listener.listen(run.turn)
-        if heard.outcome == "sure" and heard.said:
+        is_long = len(heard.said or "") > MAX_QUESTION_CHARS
+        if heard.outcome == "sure" and heard.said and not is_long:
             await self._listener.show(run.turn, heard)
-            run.turn = replace(run.turn, text=heard.said)
-            if len(heard.said) > MAX_QUESTION_CHARS:
-                return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
+            if self._writer.is_stopped(run.turn):
+                return await self._say(run, texts.STOPPED)
+            run.turn = replace(run.turn, text=heard.said, spoken_id=run.turn.message_id)
             return await self._hear(run)
         if heard.notice_id is not None and not run.answer.sent_ids:
-            run.answer.sent_ids = [heard.notice_id]  # what says that it listens becomes the answer
+            # What says that it listens becomes the answer.
+            await self._delivery.note_sent(run, [heard.notice_id])
+        if self._writer.is_stopped(run.turn):
+            return await self._say(run, texts.STOPPED)
+        if is_long:
+            return await self._say(run, texts.TOO_LONG.format(limit=MAX_QUESTION_CHARS))
         if heard.outcome == "unsure" and heard.said:
             question = texts.DID_YOU_SAY.format(text=heard.said)
             reply = Reply(question, keyboards.confirm(run.turn.message_id))
@@ -324,16 +330,22 @@ class Turns:
             return await self._delivery.send(run)
         turn = run.turn
         heard = await self._database.insist(
-            lambda c: recordings.find_in_chat(c, message_id, self._bot_id, turn.chat_id)
+            lambda c: recordings.find_unsure(c, message_id, turn.customer_id)
         )
-        if heard is None or not heard.said or len(heard.said) > MAX_QUESTION_CHARS:
+        if heard is None or not heard.said:
             await self._acknowledge(run, texts.EXPIRED_BUTTON)
             return _note_nothing
         await self._acknowledge(run)
         if turn.telegram_message_id is not None:
             await self._outbound.replace_keyboard(turn.chat_id, turn.telegram_message_id, [])
-        run.turn = replace(turn, text=heard.said)
-        return await self._hear(run)
+        run.turn = replace(turn, text=heard.said, spoken_id=message_id)
+        ending = await self._hear(run)
+
+        def note(connection: Connection) -> None:
+            recordings.confirm(connection, message_id)
+            ending(connection)
+
+        return note
 
     async def _ask_how_to_answer(self, run: Run) -> Work[None]:
         if not self._speaker.is_on:

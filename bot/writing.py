@@ -30,6 +30,11 @@ class Writer:
         """Note that a turn's answer is written."""
         del self._writing[turn.chat_id]
 
+    def is_stopped(self, turn: Turn) -> bool:
+        """Return whether a turn that is under way was stopped."""
+        writing = self._writing.get(turn.chat_id)
+        return writing is not None and writing.stop.called
+
     def abandon(self) -> None:
         """Cut off every answer that is being written; what is being sent goes on."""
         for writing in self._writing.values():

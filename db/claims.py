@@ -256,9 +256,9 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - a row of `_TURNS`
         row.received_at,
         row.day_tokens if row.day == day_of(utc_now()) else 0,
         row.drafts_refused,
-        row.speaks,
-        row.blocked_at is not None,
-        SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),
+        speaks=row.speaks,
+        blocked=row.blocked_at is not None,
+        answer=SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, Select, bindparam, case, select, update
 
-from db.models import Estimate, Message, utc_now
+from db.models import Answer, Estimate, Message, Recording, utc_now
 from db.queries import insert_into
 
 _SHOWN = 10  # of one customer's estimates
@@ -119,8 +119,22 @@ def save(connection: Connection, estimate: Saved) -> None:
 
 
 def redact(connection: Connection, message_id: int) -> None:
-    """Take name or phone out of a message: they stand in the estimate, to be forgotten there."""
+    """Take name or phone out of a message: they stand in the estimate, to be forgotten there.
+
+    Of a voice message also out of what was heard, its sound, and the question whether it was so.
+    """
     connection.execute(update(Message).where(Message.id == message_id).values(text=REDACTED))
+    spoken = connection.execute(
+        update(Recording)
+        .where(Recording.message_id == message_id)
+        .values(heard=REDACTED, said=REDACTED, content=None)
+    )
+    if spoken.rowcount:
+        connection.execute(
+            update(Answer)
+            .where(Answer.message_id == message_id, Answer.sent_at.is_not(None))
+            .values(text=REDACTED)
+        )
 
 
 def _one(connection: Connection, statement: Select[Any], given: dict[str, int]) -> Saved | None:

@@ -195,12 +195,13 @@ class Recording(Base):
     seconds: Mapped[int]
     size: Mapped[int | None] = mapped_column(BigInteger)
     notice_id: Mapped[int | None] = mapped_column(BigInteger)
-    content: Mapped[bytes | None] = mapped_column(LargeBinary)
     outcome: Mapped[str | None] = mapped_column(String(16))
     heard: Mapped[str | None] = mapped_column(Text)
     said: Mapped[str | None] = mapped_column(Text)
     confidence: Mapped[float | None]
     heard_at: Mapped[datetime | None]
+    # Last: SQLite reads through what stands before a column.
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class Answer(Base):

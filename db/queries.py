@@ -78,9 +78,15 @@ class Turn:
     received_at: datetime
     tokens_today: int = 0
     drafts_refused: bool = False
+    spoken_id: int | None = None  # the voice message that `text` was said in
     speaks: bool = False  # the customer wants answers spoken, too
     blocked: bool = False  # the customer shut the bot out after writing this
     answer: SavedAnswer = field(default_factory=SavedAnswer)
+
+    @property
+    def is_said(self) -> bool:
+        """Whether `text` is the customer's own words, written or spoken."""
+        return self.kind == Kind.TEXT or self.spoken_id is not None
 
 
 class Stored(NamedTuple):
@@ -266,7 +272,7 @@ def store(
         now,
         customer.day_tokens if customer.day == day_of(now) else 0,
         held.drafts_refused,
-        customer.speaks,
+        speaks=customer.speaks,
     )
     return Stored(turn, held.worker_id or worker_id, held.worker_id is None)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 
-from db.models import Customer, Message, Recording, utc_now
+from db.models import Conversation, Customer, Message, Recording, utc_now
 
 
 class Heard(NamedTuple):
@@ -39,17 +39,16 @@ def find(connection: Connection, message_id: int) -> Heard | None:
     return Heard(*row) if row else None
 
 
-def find_in_chat(
-    connection: Connection, message_id: int, bot_id: int, chat_id: int
-) -> Heard | None:
-    """Return a recording that a button names, where it is of that chat."""
+def find_unsure(connection: Connection, message_id: int, customer_id: int) -> Heard | None:
+    """Return a recording of a customer's that waits for being confirmed."""
     row = connection.execute(
         select(*_COLUMNS)
         .join(Message, Message.id == Recording.message_id)
+        .join(Conversation, Conversation.id == Message.conversation_id)
         .where(
             Recording.message_id == message_id,
-            Message.bot_id == bot_id,
-            Message.chat_id == chat_id,
+            Recording.outcome == "unsure",
+            Conversation.customer_id == customer_id,
         )
     ).one_or_none()
     return Heard(*row) if row else None
@@ -71,18 +70,25 @@ def note_heard(
     content: bytes | None,
 ) -> None:
     """Store what a recording holds; `said`, what is taken for said, becomes the message's text."""
-    _write(
-        connection,
-        message_id,
-        outcome=outcome,
-        heard=heard,
-        said=said,
-        confidence=confidence,
-        content=content,
-        heard_at=utc_now(),
+    noted = connection.execute(
+        update(Recording)
+        .where(Recording.message_id == message_id, Recording.outcome.is_(None))
+        .values(
+            outcome=outcome,
+            heard=heard,
+            said=said,
+            confidence=confidence,
+            content=content,
+            heard_at=utc_now(),
+        )
     )
-    if said is not None:
+    if said is not None and noted.rowcount:  # else another worker was first
         connection.execute(update(Message).where(Message.id == message_id).values(text=said))
+
+
+def confirm(connection: Connection, message_id: int) -> None:
+    """Note that a customer did say what was heard; it cannot be confirmed again."""
+    _write(connection, message_id, outcome="confirmed")
 
 
 def forget_sound(connection: Connection, before: datetime) -> int:

@@ -19,7 +19,7 @@ from bot.outbound import Keyboard
 from db import estimates, queries
 from db.database import Database, Work
 from db.estimates import Saved
-from db.models import Kind, utc_now
+from db.models import utc_now
 from db.queries import KOREA, Turn
 
 DATA = "est:"  # what buttons of estimates carry: est:<id>:<action>[:…]
@@ -156,7 +156,7 @@ class Desk:
 
     def _begin(self, turn: Turn) -> Reply:
         now = utc_now()
-        step = form.begin(turn.text if turn.kind == Kind.TEXT else "")
+        step = form.begin(turn.text if turn.is_said else "")
         saved = Saved(
             id=turn.message_id,
             bot_id=self._bot_id,
@@ -202,8 +202,8 @@ class Desk:
 
         def write(connection: Connection) -> None:
             estimates.save(connection, saved)
-            if is_private and turn.kind == Kind.TEXT:
-                estimates.redact(connection, turn.message_id)
+            if is_private and turn.is_said:
+                estimates.redact(connection, turn.spoken_id or turn.message_id)
 
         if step.event == Event.CONSULT:
             more = [{"text": text, "keyboard": keyboard}]

@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from rapidfuzz.distance import Levenshtein
@@ -29,7 +29,8 @@ _COMMON = 8e-5  # how often a word is used that is never changed
 _SHORT = 3  # eojeols, at most, of an answer to a question of ours
 _MOST_WORDS = 3  # that a recogniser makes of one
 _OFTEN = 2  # times that our own knowledge must use a word to vouch for it
-_MOST_CHANGES, _TRIED = 4, 2
+_MOST_CHANGES, _MOST_JUDGED, _TRIED = 4, 30, 2
+_REMEMBERED = 4096  # words that customers said
 _NEAREST = 10.0  # how much more the sounds count than the fit
 _STEM = 3  # letters by which an inflected form of a word that we use is known
 
@@ -130,8 +131,9 @@ def correct(text: str, judge: Judge) -> str:
     what is put in must make sense.
     """
     said = _PYEONG.sub(_write_pyeong, text.strip())
+    left = iter(range(_MOST_JUDGED))  # each costs as much as a question does
     for _ in range(_MOST_CHANGES):
-        changed = _change(said, judge)
+        changed = _change(said, judge, left)
         if changed is None:
             break
         said = changed
@@ -143,7 +145,7 @@ def _write_pyeong(found: re.Match[str]) -> str:
     return f"{tens}{ones} 평" if tens or (ones and found[0].endswith("평")) else found[0]
 
 
-def _change(text: str, judge: Judge) -> str | None:
+def _change(text: str, judge: Judge, left: Iterator[int]) -> str | None:
     """Return the text with the one change that makes most sense, None where none does."""
     pieces = re.split(r"(\s+)", text)
     words = [_Eojeol.read(piece) for piece in pieces[::2]]
@@ -155,6 +157,8 @@ def _change(text: str, judge: Judge) -> str | None:
             after = words[at + match.count - 1].after
             put = f"{words[at].before}{match.word}{match.tail}{after}"
             changed = "".join([*pieces[: 2 * at], put, *pieces[2 * (at + match.count) - 1 :]])
+            if next(left, None) is None:
+                return best[1] if best else None
             business, fit = judge(changed)
             before = before or judge(text)
             gain = fit - before[1] - _COST * match.distance
@@ -251,7 +255,7 @@ def _stems(word: str) -> list[int]:
     return [end for end in range(1, len(word) + 1) if _TAIL.fullmatch(word[end:])]
 
 
-@cache
+@lru_cache(maxsize=_REMEMBERED)
 def _is_usual(word: str) -> bool:
     """Return whether an eojeol is one as people write it."""
     if word in _vouched() or word[:_STEM] in _vouched_stems() or _NUMBER.fullmatch(word):
@@ -306,7 +310,7 @@ def _vouched_stems() -> frozenset[str]:
     return frozenset(w[:_STEM] for w in _vouched() if len(w) > _STEM and not _is_trade(w))
 
 
-@cache
+@lru_cache(maxsize=_REMEMBERED)
 def _is_trade(eojeol: str) -> bool:
     """Return whether an eojeol is one of the trade's words, with what may follow it."""
     return any(
@@ -315,7 +319,7 @@ def _is_trade(eojeol: str) -> bool:
     )
 
 
-@cache
+@lru_cache(maxsize=_REMEMBERED)
 def spell(text: str) -> str:
     """Return the letters (jamo) of Hangul in the order they sound; a silent ㅇ is none."""
     letters = []
@@ -334,7 +338,7 @@ def _compatible(jamo: str) -> str:
     return _FINALS.get(letter, letter)
 
 
-@cache
+@lru_cache(maxsize=_REMEMBERED)
 def measure(one: str, other: str) -> float:
     """Return how far apart two strings of letters sound, in letters."""
     row = [0.0]

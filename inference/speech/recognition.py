@@ -27,7 +27,9 @@ KOREAN = "ko"
 
 _TIMEOUT_S = 60.0
 # Of a text that grows without end no more is written than anybody could have said.
-_TOKENS, _TOKENS_A_SECOND, _WINDOW_S = 20, 12, 30.0
+_TOKENS, _TOKENS_A_SECOND = 20, 12
+# What Whisper holds of a window, and beside hotwords (it takes half of it for those).
+_MOST_TOKENS, _MOST_BESIDE_HOTWORDS = 440, 210
 _EASILY = -0.6  # log-probability from which a text is surely in its language
 _IS_LANGUAGE = 0.6  # probability of another from which it is that
 _GOOGLE_SURE, _SERVER_SURE = -0.3, -0.3  # where a recogniser gives no mark of its own
@@ -69,6 +71,7 @@ class LocalRecognizer:
 
         self.name = Path(model).name
         self._beam, self._hotwords = beam, hotwords or None
+        self._most_tokens = _MOST_BESIDE_HOTWORDS if hotwords else _MOST_TOKENS
         try:
             self._model = WhisperModel(
                 str(model), device="cpu", compute_type="int8", cpu_threads=threads
@@ -94,7 +97,7 @@ class LocalRecognizer:
             condition_on_previous_text=False,  # else a loop feeds itself
             vad_filter=True,
             hotwords=self._hotwords,
-            max_new_tokens=round(_TOKENS + _TOKENS_A_SECOND * min(speech_s, _WINDOW_S)),
+            max_new_tokens=min(self._most_tokens, round(_TOKENS + _TOKENS_A_SECOND * speech_s)),
         )
         segments = list(heard)
         text = "".join(segment.text for segment in segments).strip()

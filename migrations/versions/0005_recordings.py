@@ -21,12 +21,12 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("notice_id", sa.BigInteger(), nullable=True),
-        sa.Column("content", sa.LargeBinary(), nullable=True),
         sa.Column("outcome", sa.String(length=16), nullable=True),
         sa.Column("heard", sa.Text(), nullable=True),
         sa.Column("said", sa.Text(), nullable=True),
         sa.Column("confidence", sa.Double(), nullable=True),
         sa.Column("heard_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["message_id"], ["messages.id"], name=op.f("fk_recordings_message_id")
         ),
