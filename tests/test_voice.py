@@ -1,6 +1,7 @@
 """Voice messages end to end: real OGG/Opus through the playground's getFile, answers aloud."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 from sqlalchemy import select, update
 
 from bot import texts
+from bot.estimate import wording
 from bot.playground import client
 from bot.playground.client import Customer
 from db import recordings
-from db.models import Message, Recording, utc_now
+from db.models import Answer, Message, Recording, utc_now
 from inference.speech.sound import decode
 from tests.modelserver import ModelServer
 from tests.playground import running
@@ -294,3 +296,59 @@ async def test_text_chats_do_not_wait_for_sound(
             answer = await say(writer, "도배 후 환기는 어떻게 하나요?")
         assert "창문" in answer.text
         await talker.wait_for(2, after=1)
+
+
+async def test_a_spoken_request_fills_the_estimate(
+    tmp_path: Path, model: ModelServer, speech: SpeechServer
+) -> None:
+    speech.text = "34평 아파트 실크로 천장까지 얼마예요?"
+    async with shop_at(tmp_path, model, speech) as shop:
+        _, answer = await speak(shop, shop.customer(27))
+        assert "34평" in answer.text
+        assert "실크" in answer.text
+
+
+async def test_what_was_confirmed_counts_once_and_for_its_customer(
+    tmp_path: Path, model: ModelServer, speech: SpeechServer
+) -> None:
+    speech.log_probability = -0.8
+    async with shop_at(tmp_path, model, speech) as shop:
+        customer = shop.customer(28)
+        (question,) = await speak(shop, customer)
+        yes = question.buttons[0]["data"]
+        await customer.press(question.id, yes)
+        await customer.wait_for(1, after=question.id)
+        await shop.wait_until_idle()
+        before = len(await customer.messages())
+        with suppress(client.PlaygroundError):  # its button is gone
+            await customer.press(question.id, yes)
+        await shop.wait_until_idle()
+        assert len(await customer.messages()) == before
+
+
+async def test_a_spoken_name_and_number_are_forgotten(
+    database_url: str, model: ModelServer, speech: SpeechServer
+) -> None:
+    async with open_shop(
+        database_url, model, admins=[61], answer_policy="careful", **speech.settings()
+    ) as shop:
+        await say(shop.customer(61), "/start")
+        customer = shop.customer(29)
+        first = await say(customer, "34평 아파트 실크로 천장까지 얼마예요?")
+        await customer.press_text(wording.NOW)
+        await customer.wait_for(3, after=first.id)
+        await tap(customer, wording.CALL)
+        await tap(customer, wording.AGREE)
+        speech.text = "박서준입니다"
+        assert (await speak(shop, customer))[-1].text == wording.ASK_PHONE
+        speech.text, speech.log_probability = "010 2345 9876 이요", -0.8
+        (question,) = await speak(shop, customer)
+        assert "9876" in question.text
+        assert "끝자리 9876" in (await tap(customer, texts.BUTTON_RIGHT)).text
+        await shop.wait_until_idle()
+        kept = [m.text for m in await shop.rows(select(Message))]
+        kept += [f"{a.text} {a.more}" for a in await shop.rows(select(Answer))]
+        kept += [f"{r.heard} {r.said}" for r in await shop.rows(select(Recording))]
+        kept = [text.replace("끝자리 9876", "") for text in kept]
+        assert not [text for text in kept if "박서준" in text or "9876" in text]
+        assert await shop.database.run(recordings.kept) == 0
