@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bot.inquiry import CLEAR, FOUND, OURS
 from inference import nearest
+from inference.domain import read_off_topic, read_on_topic
 from inference.embeddings import E5Embedder, VectorCache
 from inference.knowledge import Entry, starter_path, vectors
 from inference.knowledge.files import load
@@ -139,6 +140,21 @@ def test_the_shops_business_without_an_entry_is_seldom_declined(
     found = measure(retriever, read_questions(name))
     assert len(found.ours) == count
     assert (found.business < OURS).mean() <= 0.15
+
+
+def test_what_is_held_out_was_not_learnt_from() -> None:
+    def read(path: Path) -> set[str]:
+        return {normalize(line) for line in path.read_text(encoding="utf-8").splitlines()}
+
+    data = Path(__file__).parent / "data"
+    learnt = {normalize(text) for text in (*read_off_topic(), *read_on_topic())}
+    for held, fitted in (
+        ("heldout_offtopic.txt", "offtopic.txt"),
+        ("heldout_unanswered.txt", "unanswered.txt"),
+    ):
+        assert not read(data / held) & (learnt | read(data / fitted))
+    known = {normalize(text) for entry in load(starter_path()) for text in entry.questions}
+    assert not {normalize(text) for text, _ in read_questions("heldout_questions.csv")} & known
 
 
 def test_every_text_of_the_starter_knowledge_has_its_vector_shipped() -> None:
