@@ -1,6 +1,8 @@
 """A transcription server under a test's control: OpenAI's protocol, strict about the sound."""
 
 import asyncio
+import email
+import email.message
 import io
 import wave
 from collections.abc import AsyncIterator, Callable
@@ -26,17 +28,19 @@ class SpeechServer:
     seconds: list[float] = field(default_factory=list)  # of the sounds that came
     url: str = ""
 
+    async def wait_until_asked(self) -> None:
+        """Wait until a sound has come."""
+        async with asyncio.timeout(30):
+            while not self.seconds:
+                await asyncio.sleep(0.02)
+
     async def transcribe(self, request: web.Request) -> web.Response:
         """https://platform.openai.com/docs/api-reference/audio/createTranscription."""
-        form = await request.post()
-        file = form["file"]
-        assert isinstance(file, web.FileField)
-        with file.file as content:
-            body = content.read()
-        with wave.open(io.BytesIO(body)) as sound:
+        form = _parts(request.headers["Content-Type"], await request.read())
+        with wave.open(io.BytesIO(form["file"])) as sound:
             right = (sound.getframerate(), sound.getnchannels(), sound.getsampwidth())
             seconds = sound.getnframes() / sound.getframerate()
-        if form["model"] != MODEL or right != (16_000, 1, 2):
+        if form["model"].decode() != MODEL or right != (16_000, 1, 2):
             return web.json_response({"error": {"message": "bad request"}}, status=400)
         self.seconds.append(seconds)
         await asyncio.sleep(self.wait_s)
@@ -61,3 +65,15 @@ class SpeechServer:
     def settings(self) -> dict[str, str]:
         """Return what makes a bot ask this server."""
         return {"speech": "server", "speech_url": self.url, "speech_model": MODEL}
+
+
+def _parts(content_type: str, body: bytes) -> dict[str, bytes]:
+    """Return the fields of a form by name; aiohttp's own parser warns of itself at some lengths."""
+    message = email.message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    parts: dict[str, bytes] = {}
+    for part in message.get_payload():
+        assert isinstance(part, email.message.Message)
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        parts[str(part.get_param("name", header="content-disposition"))] = content
+    return parts

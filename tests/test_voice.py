@@ -247,8 +247,7 @@ async def test_a_recording_is_heard_again_by_the_next_process(
         customer = telegram.playground.customer(22)
         async with open_bot(telegram, database_url, model, shutdown_s=0, **changes):
             sent = await customer.voice(note())
-            while not speech.seconds:
-                await asyncio.sleep(0.05)
+            await speech.wait_until_asked()
         speech.wait_s = 0
         async with open_bot(telegram, database_url, model, **changes):
             quote, answer = await customer.wait_for(2, after=sent.id)
@@ -290,8 +289,7 @@ async def test_text_chats_do_not_wait_for_sound(
     async with shop_at(tmp_path, model, speech) as shop:
         talker, writer = shop.customer(25), shop.customer(26)
         await talker.voice(note())
-        while not speech.seconds:
-            await asyncio.sleep(0.02)
+        await speech.wait_until_asked()
         async with asyncio.timeout(2.5):
             answer = await say(writer, "도배 후 환기는 어떻게 하나요?")
         assert "창문" in answer.text
