@@ -12,9 +12,8 @@ from inference.speech.mishearing import correct, measure, spell
 from tests.misheard import measure as measure_all
 from tests.misheard import read
 
-# Reached on the 460 and 460 sentences that the bounds were chosen on; what is wanted is 0.8 and
-# 0.01.
-MENDED, HARMED = 0.765, 0.016
+# Reached on the 460 and 460 sentences that the bounds were chosen on; of the first 0.8 is wanted.
+MENDED, HARMED = 0.74, 0.01
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from inference.knowledge.files import load
 # much better the knowledge must fit it where words were changed. Chosen on tests/data/misheard.csv
 # and heard_right.txt.
 _UNKNOWN, _KNOWN = 0.2, 0.15
-_OURS, _SURELY_OURS, _NOT_OURS, _GAIN, _LOSS, _COST = 0.3, 0.7, 0.2, 0.1, 0.5, 2.0
+_OURS, _SURELY_OURS, _NOT_OURS, _GAIN, _LOSS, _COST = 0.4, 0.8, 0.5, 0.3, 0.5, 2.0
 _COMMON = 8e-5  # how often a word is used that is never changed
 _SHORT = 3  # eojeols, at most, of an answer to a question of ours
 _MOST_WORDS = 3  # that a recogniser makes of one
