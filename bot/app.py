@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 from filelock import FileLock, Timeout
-from sqlalchemy import literal, select
+from sqlalchemy import Connection, literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
@@ -261,10 +261,14 @@ def _open_ears(settings: Settings) -> Ears | None:
 
 async def _forget_sound(settings: Settings, database: Database) -> None:
     """Delete the sound of voice messages once it was kept long enough."""
-    while True:
+
+    def forget(connection: Connection) -> int:
         before = utc_now() - timedelta(days=settings.speech_keep_days)
+        return recordings.forget_sound(connection, before)
+
+    while True:
         try:
-            forgotten = await database.run(lambda c: recordings.forget_sound(c, before))  # noqa: B023
+            forgotten = await database.run(forget)
         except Exception as error:  # it must go on, whatever it was
             log.error("sound_not_forgotten", error=type(error).__name__)
         else:

@@ -26,6 +26,7 @@ from inference.speech.sound import SoundError, decode
 # The last three before it is heard at all: too large to fetch, not there, no recogniser.
 Outcome = Verdict | Literal["broken", "long", "silent", "big", "gone", "away"]
 
+MOST_BYTES = 20 * 1024 * 1024  # https://core.telegram.org/bots/api#getfile
 _LIMIT_S, _LIMIT_FOR_A_SECOND_S = 120.0, 2.0  # for a recording, and each second of it
 
 

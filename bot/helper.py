@@ -34,8 +34,8 @@ class HelperTimeoutError(HelperError):
 class Helper:
     """The bot's end. The process starts with the first order; it does one at a time."""
 
-    def __init__(self, module: str, *arguments: str, limit_s: float) -> None:
-        self._command = (sys.executable, "-m", module, *arguments)
+    def __init__(self, module: str, *, limit_s: float) -> None:
+        self._command = (sys.executable, "-m", module)
         self._limit_s = limit_s
         self._process: asyncio.subprocess.Process | None = None
         self._lock = asyncio.Lock()
@@ -79,7 +79,7 @@ class Helper:
     async def _ask(self, order: Order, content: bytes) -> tuple[Order, bytes]:
         process = self._process = self._process or await self._start()
         assert process.stdin  # noqa: S101 - asked for in `_start`
-        assert process.stdout  # noqa: S101
+        assert process.stdout  # noqa: S101 - the same
         process.stdin.writelines([json.dumps(order).encode(), b"\n", _length(content), content])
         await process.stdin.drain()
         answer: Order = json.loads(await process.stdout.readuntil(b"\n"))

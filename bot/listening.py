@@ -9,7 +9,7 @@ from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, Re
 
 from bot import keyboards, texts
 from bot.formatting import parse
-from bot.hearing import Ears, Heard
+from bot.hearing import MOST_BYTES, Ears, Heard
 from bot.outbound import Outbound
 from db import recordings
 from db.database import Database
@@ -22,7 +22,6 @@ from inference.speech.recognition import RecognizerError
 log = structlog.get_logger()
 
 _AT_ONCE = 2  # recordings that are fetched and heard
-MOST_BYTES = 20 * 1024 * 1024  # https://core.telegram.org/bots/api#getfile
 
 # What is said where a recording gave no text.
 _ANSWERS = {
@@ -99,7 +98,7 @@ class Listener:
         """Make the notice that it listens a quote of what was heard, with a button to mend it."""
         if saved.notice_id is None:
             return
-        quote = texts.HEARD.format(text=(saved.said or "")[:MAX_QUESTION_CHARS])
+        quote = texts.HEARD.format(text=saved.said)
         with suppress(BadRequest):  # somebody deleted it
             await self._outbound.edit(
                 turn.chat_id, saved.notice_id, parse(quote), keyboards.mend(turn.message_id)

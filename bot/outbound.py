@@ -171,7 +171,8 @@ class Outbound:
 
         https://core.telegram.org/bots/api#getfile
         """
-        for pause in (*_FETCH_PAUSES_S, None):
+        pauses = iter(_FETCH_PAUSES_S)
+        while True:
             try:
                 file = await self._bot.get_file(file_id)
                 if file.file_size is not None and file.file_size > most_bytes:
@@ -180,11 +181,11 @@ class Outbound:
             except BadRequest:
                 raise
             except (NetworkError, RetryAfter) as error:
+                pause = next(pauses, None)
                 if pause is None:
                     raise
                 log.warning("fetch_failed", error=type(error).__name__, retry_in_s=pause)
                 await asyncio.sleep(pause)
-        raise AssertionError
 
     async def edit_keyboard(self, chat_id: int, message_id: int, keyboard: Keyboard) -> None:
         """Change the buttons of a sent message, for sure; one that is gone has none to change."""

@@ -10,13 +10,12 @@ from pathlib import Path
 import jiwer
 
 from bot.errors import BadInputError, OperatorError
-from bot.hearing import Engine, Heard, hear
+from bot.hearing import MOST_BYTES, Engine, Heard, hear
 from bot.settings import Settings
 from inference.speech.recognition import RecognizerError
 
 Say = Callable[[str], None]
 
-_MOST_BYTES = 20 * 1024 * 1024  # https://core.telegram.org/bots/api#getfile
 _FLAWS = {
     "broken": "소리로 읽을 수 없는 파일이에요.",
     "long": "녹음이 너무 길어요 (최대 {most_s:.0f}초, SPEECH_MAX_S).",
@@ -48,7 +47,7 @@ def _hear(path: Path, engine: Engine, settings: Settings) -> Heard:
     except OSError as error:
         msg = f"파일을 읽을 수 없어요: {path}"
         raise BadInputError(msg) from error
-    if len(recording) > _MOST_BYTES:
+    if len(recording) > MOST_BYTES:
         msg = f"{path}: 파일이 너무 커요 (최대 20 MB)."
         raise BadInputError(msg)
     try:
@@ -84,7 +83,7 @@ def measure(folder: Path, settings: Settings, *, say: Say) -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         say(
             f"beam {beam}: 글자 오류율 {rate:.3f}, 실시간의 {taken / seconds:.2f}배, "
-            f"클립 {len(clips)}개 {seconds:.0f}초, 메모리 {memory} MiB"
+            f"클립 {len(clips)}개 {seconds:.0f}초, 여기까지의 최대 메모리 {memory} MiB"
         )
 
 

@@ -325,10 +325,18 @@ class Turns:
 
     async def _take_as_said(self, run: Run, message_id: int) -> Work[None]:
         """Take what was not heard well as said, now that the customer confirms it."""
+        turn = run.turn
+
+        def confirm(ending: Work[None]) -> Work[None]:
+            def note(connection: Connection) -> None:
+                recordings.confirm(connection, message_id)
+                ending(connection)
+
+            return note
+
         if run.answer.text is not None:
             await self._acknowledge(run)
-            return await self._delivery.send(run)
-        turn = run.turn
+            return confirm(await self._delivery.send(run))
         heard = await self._database.insist(
             lambda c: recordings.find_unsure(c, message_id, turn.customer_id)
         )
@@ -339,13 +347,7 @@ class Turns:
         if turn.telegram_message_id is not None:
             await self._outbound.replace_keyboard(turn.chat_id, turn.telegram_message_id, [])
         run.turn = replace(turn, text=heard.said, spoken_id=message_id)
-        ending = await self._hear(run)
-
-        def note(connection: Connection) -> None:
-            recordings.confirm(connection, message_id)
-            ending(connection)
-
-        return note
+        return confirm(await self._hear(run))
 
     async def _ask_how_to_answer(self, run: Run) -> Work[None]:
         if not self._speaker.is_on:

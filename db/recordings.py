@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from db.models import Conversation, Customer, Message, Recording, utc_now
 
@@ -99,11 +99,6 @@ def forget_sound(connection: Connection, before: datetime) -> int:
         .values(content=None)
     )
     return old.rowcount
-
-
-def kept(connection: Connection) -> int:
-    """Return how many recordings have their sound still."""
-    return connection.scalar(select(func.count()).where(Recording.content.is_not(None))) or 0
 
 
 def speak(connection: Connection, customer_id: int, *, on: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.knowledge import vectors as shipped
+from inference.remote import open_client
 
 Vectors = npt.NDArray[np.float32]
 _Kept = npt.NDArray[np.float16]
@@ -65,10 +66,7 @@ class HttpEmbedder:
     def __init__(self, url: str, model: str, *, api_key: str = "", prefix: str = "") -> None:
         self.name = f"{url}|{model}|{prefix}"
         self._model, self._prefix = model, prefix
-        self._client = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-        )
+        self._client = open_client(url, api_key)  # each call has its own time-out
 
     def close(self) -> None:
         """Close the connections."""

@@ -107,9 +107,7 @@ def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SoundError):
         decode(b"nothing", most_s=60)
     assert list(tmp_path.iterdir()) == []
-    assert len(psutil.Process().children()) == 0 or all(
-        "ffmpeg" not in child.name() for child in psutil.Process().children()
-    )
+    assert not [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
 
 
 def test_opus_comes_back() -> None:

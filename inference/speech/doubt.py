@@ -3,14 +3,14 @@
 import re
 from typing import Literal
 
-from inference.speech.recognition import KOREAN, Guess
+from inference.speech.recognition import EASILY, KOREAN, Guess
 from inference.text import normalize
 
 Verdict = Literal["sure", "unsure", "nothing", "foreign"]
 
-# Log-probabilities; on human clips right texts had -0.25 to -0.5, half-wrong ones -0.5 to -1.0,
-# and what Whisper made of noise or of a robot's voice either less or a loop.
-_SURE, _HEARD = -0.6, -1.1
+# Log-probability below which nothing was heard. On human clips right texts had -0.25 to -0.5,
+# half-wrong ones -0.5 to -1.0; what was made of noise or a robot's voice less, or it was a loop.
+_HEARD = -1.1
 _LOOP = 2.4  # compression above which a text repeats itself (Whisper's own bound)
 _FASTEST = 14.0  # letters a second of voice; people speak 4 to 9
 _SHORTEST_S = 0.25
@@ -37,7 +37,7 @@ def judge(guess: Guess) -> Verdict:
         return "foreign" if guess.language != KOREAN else "nothing"
     if len(bare) / guess.speech_s > _FASTEST or guess.log_probability < _HEARD:
         return "nothing"
-    return "sure" if guess.log_probability >= _SURE else "unsure"
+    return "sure" if guess.log_probability >= EASILY else "unsure"
 
 
 def _is_repetition(text: str) -> bool:

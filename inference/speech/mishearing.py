@@ -36,54 +36,53 @@ _STEM = 3  # letters by which an inflected form of a word that we use is known
 
 Judge = Callable[[str], tuple[float, float]]  # likely the shop's business, fit of the knowledge
 
-_ALIKE = (
-    *("ㅐㅔ", "ㅚㅙ", "ㅙㅞ", "ㅚㅞ", "ㅢㅣ", "ㅒㅖ", "ㅔㅖ"),  # the same to most ears
-    *("ㄱㄲ", "ㄱㅋ", "ㄲㅋ", "ㄷㄸ", "ㄷㅌ", "ㄸㅌ", "ㅂㅃ", "ㅂㅍ", "ㅃㅍ"),
-    *("ㅅㅆ", "ㅈㅉ", "ㅈㅊ", "ㅉㅊ"),
-)
-_CLOSE = (
-    *(
-        "ㅗㅓ",
-        "ㅗㅜ",
-        "ㅜㅡ",
-        "ㅡㅓ",
-        "ㅏㅓ",
-        "ㅕㅛ",
-        "ㅓㅕ",
-        "ㅏㅑ",
-        "ㅚㅔ",
-        "ㅟㅣ",
-        "ㅐㅏ",
-        "ㅔㅓ",
-        "ㅝㅓ",
-        "ㅘㅏ",
-    ),
-    *("ㅕㅏ", "ㅕㅐ", "ㄹㅇ", "ㄱㄹ", "ㄷㅂ"),
-    *(
-        "ㄴㄹ",
-        "ㄴㅇ",
-        "ㅁㅇ",
-        "ㄴㅁ",
-        "ㅁㅂ",
-        "ㄷㅈ",
-        "ㅌㅊ",
-        "ㄷㄴ",
-        "ㄷㄹ",
-        "ㄱㅇ",
-        "ㄱㄷ",
-        "ㄷㅅ",
-        "ㅂㄱ",
-        "ㄷㅊ",
-        "ㅅㅈ",
-    ),
-)
-_COSTS = {
-    **{frozenset(pair): 0.2 for pair in _ALIKE},
-    **{frozenset(pair): 0.5 for pair in _CLOSE},
+_ALIKE = {  # a letter and those that are hardly told from it
+    "ㅐ": "ㅔ",
+    "ㅚ": "ㅙㅞ",
+    "ㅙ": "ㅞ",
+    "ㅢ": "ㅣ",
+    "ㅒ": "ㅖ",
+    "ㅔ": "ㅖ",
+    "ㄱ": "ㄲㅋ",
+    "ㄲ": "ㅋ",
+    "ㄷ": "ㄸㅌ",
+    "ㄸ": "ㅌ",
+    "ㅂ": "ㅃㅍ",
+    "ㅃ": "ㅍ",
+    "ㅅ": "ㅆ",
+    "ㅈ": "ㅉㅊ",
+    "ㅉ": "ㅊ",
 }
-_FINALS = dict(
-    zip("ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ", "ㄱㄴㄴㄱㅁㄹㄹㄹㅂㄹㅂ", strict=True)
-)  # as they sound last
+_CLOSE = {  # and those that are often taken for it
+    "ㅗ": "ㅓㅜ",
+    "ㅜ": "ㅡ",
+    "ㅡ": "ㅓ",
+    "ㅏ": "ㅓㅑ",
+    "ㅕ": "ㅛㅏㅐ",
+    "ㅓ": "ㅕ",
+    "ㅚ": "ㅔ",
+    "ㅟ": "ㅣ",
+    "ㅐ": "ㅏ",
+    "ㅔ": "ㅓ",
+    "ㅝ": "ㅓ",
+    "ㅘ": "ㅏ",
+    "ㄹ": "ㅇ",
+    "ㄱ": "ㄹㅇㄷ",
+    "ㄷ": "ㅂㅈㄴㄹㅅㅊ",
+    "ㄴ": "ㄹㅇㅁ",
+    "ㅁ": "ㅇㅂ",
+    "ㅌ": "ㅊ",
+    "ㅂ": "ㄱ",
+    "ㅅ": "ㅈ",
+}
+_COSTS = {
+    frozenset(one + other): cost
+    for cost, letters in ((0.5, _CLOSE), (0.2, _ALIKE))
+    for one, others in letters.items()
+    for other in others
+}
+# As they sound last in a syllable.
+_FINALS = dict(zip("ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ", "ㄱㄴㄴㄱㅁㄹㄹㄹㅂㄹㅂ", strict=True))
 _LEAST = 0.2  # what any difference costs
 _WEAK = {"ㅎ": 0.4, "ㅇ": 0.5, "ㄹ": 0.7, "ㄴ": 0.8}  # letters that are easily dropped or added
 _DOUBLED = 0.3  # a letter that is said twice, and heard once
@@ -225,7 +224,7 @@ def _match(bare: list[str]) -> Iterator[_Match]:
             if tail and word in _melted():
                 continue
             most = limit * len(true)
-            if word == head and (len(bare) == 1 or all(map(_is_usual, bare))):
+            if word == head and (len(bare) == 1 or is_usual):
                 continue
             cutoff = int(most / _LEAST) + 1
             if Levenshtein.distance(sounds, true, score_cutoff=cutoff) > cutoff:
@@ -273,7 +272,8 @@ def _frequency(word: str) -> float:
 @cache
 def _vocabulary() -> dict[str, str]:
     """Return the trade's words with their sounds, and with the particles that melt into them."""
-    return {word: spell(word) for word in (*_words(), *_melted())}
+    # Sorted: of two words that sound as near, the same one is taken in every process.
+    return {word: spell(word) for word in (*_words(), *sorted(_melted()))}
 
 
 @cache

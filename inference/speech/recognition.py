@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import speech_recognition as sr
 
+from inference.remote import open_client
 from inference.speech.sound import RATE, SAMPLE_BYTES
 
 Samples = npt.NDArray[np.float32]
@@ -30,9 +31,9 @@ _TIMEOUT_S = 60.0
 _TOKENS, _TOKENS_A_SECOND = 20, 12
 # What Whisper holds of a window, and beside hotwords (it takes half of it for those).
 _MOST_TOKENS, _MOST_BESIDE_HOTWORDS = 440, 210
-_EASILY = -0.6  # log-probability from which a text is surely in its language
+EASILY = -0.6  # log-probability of what was heard well
 _IS_LANGUAGE = 0.6  # probability of another from which it is that
-_GOOGLE_SURE, _SERVER_SURE = -0.3, -0.3  # where a recogniser gives no mark of its own
+_UNMARKED = -0.3  # log-probability of what comes without a mark
 
 
 class RecognizerError(Exception):
@@ -57,8 +58,6 @@ class Guess:
 class Recognizer(Protocol):
     """Turns a recording into text."""
 
-    name: str
-
     def recognize(self, audio: sr.AudioData) -> Guess:
         """Return the best guess. Raises `RecognizerError`."""
 
@@ -69,7 +68,6 @@ class LocalRecognizer:
     def __init__(self, model: Path | str, *, threads: int, beam: int, hotwords: str = "") -> None:
         from faster_whisper import WhisperModel
 
-        self.name = Path(model).name
         self._beam, self._hotwords = beam, hotwords or None
         self._most_tokens = _MOST_BESIDE_HOTWORDS if hotwords else _MOST_TOKENS
         try:
@@ -105,7 +103,7 @@ class LocalRecognizer:
 
     def _language(self, samples: Samples, segments: Sequence[Any]) -> str:
         """Return the language: looked for only where Korean was not heard with ease."""
-        if segments and _marks(segments)[0] > _EASILY:
+        if segments and _marks(segments)[0] >= EASILY:
             return KOREAN
         language, probability, _ = self._model.detect_language(samples)
         return str(language) if probability > _IS_LANGUAGE else KOREAN
@@ -133,30 +131,27 @@ class ServerRecognizer:
     """
 
     def __init__(self, url: str, model: str, *, api_key: str = "") -> None:
-        self.name = model
-        self._client = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=_TIMEOUT_S,
-        )
+        self._model = model
+        self._client = open_client(url, api_key, timeout_s=_TIMEOUT_S)
 
     def recognize(self, audio: sr.AudioData) -> Guess:
         """Ask the server. Raises `RecognizerError`."""
         try:
             answer = self._client.post(
                 "audio/transcriptions",
-                data={"model": self.name, "language": KOREAN, "response_format": "verbose_json"},
+                data={"model": self._model, "language": KOREAN, "response_format": "verbose_json"},
                 files={"file": ("voice.wav", audio.get_wav_data(), "audio/wav")},
             )
             answer.raise_for_status()
             body = answer.json()
             text = str(body["text"]).strip()
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            segments = [_ServerSegment.read(segment) for segment in body.get("segments") or []]
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             msg = f"음성 인식 서버에 닿지 못해요 (SPEECH_URL): {type(error).__name__}"
             raise RecognizerError(msg) from error
-        segments = [_ServerSegment.read(s) for s in body.get("segments") or []]
-        marks = _marks(segments) if segments else (_SERVER_SURE, 1.0)
-        return Guess(text, str(body.get("language") or KOREAN)[:2], *marks, audio_seconds(audio))
+        marks = _marks(segments) if segments else (_UNMARKED, 1.0)
+        language = str(body.get("language") or KOREAN)[:2]  # "ko", or OpenAI's "korean"
+        return Guess(text, language, *marks, audio_seconds(audio))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +166,13 @@ class _ServerSegment:
         return cls(
             float(segment.get("start") or 0),
             float(segment.get("end") or 0),
-            float(segment.get("avg_logprob", _SERVER_SURE)),
+            float(segment.get("avg_logprob", _UNMARKED)),
             float(segment.get("compression_ratio", 1.0)),
         )
 
 
 class GoogleRecognizer:
     """Google's web API, as SpeechRecognition asks it; the recording leaves the shop."""
-
-    name = "google"
 
     def recognize(self, audio: sr.AudioData) -> Guess:
         """Ask Google. Raises `RecognizerError`."""
@@ -190,7 +183,7 @@ class GoogleRecognizer:
         except (sr.RequestError, OSError) as error:
             msg = "구글 음성 인식에 닿지 못해요."
             raise RecognizerError(msg) from error
-        return Guess(str(text), KOREAN, _GOOGLE_SURE, 1.0, audio_seconds(audio))
+        return Guess(str(text), KOREAN, _UNMARKED, 1.0, audio_seconds(audio))
 
 
 def as_audio(samples: bytes) -> sr.AudioData:

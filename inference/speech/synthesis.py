@@ -7,6 +7,7 @@ from typing import Protocol
 
 import httpx
 
+from inference.remote import open_client
 from inference.speech.sound import encode_opus
 
 _TIMEOUT_S = 60.0
@@ -90,11 +91,7 @@ class ServerVoice:
 
     def __init__(self, url: str, model: str, name: str, *, api_key: str = "") -> None:
         self._asked = {"model": model, "voice": name, "response_format": "opus"}
-        self._client = httpx.Client(
-            base_url=url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=_TIMEOUT_S,
-        )
+        self._client = open_client(url, api_key, timeout_s=_TIMEOUT_S)
 
     def speak(self, text: str) -> bytes:
         """Return OGG/Opus. Raises `VoiceError`."""

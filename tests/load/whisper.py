@@ -4,7 +4,7 @@
 
 FOLDER holds clips and transcripts.tsv, as for `deepbot bench speech`. Both hear the clips in
 processes of their own, on two threads, with the same beam; needs torch and transformers
-(`pip install '.[bench]'`).
+(`pip install '.[bench-speech]'`).
 """
 
 import argparse
@@ -12,6 +12,7 @@ import multiprocessing
 import resource
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -171,7 +172,7 @@ def hear_with_ours(clips: list[str]) -> dict[str, Any]:
     return _clock(lambda clip: hear(Path(clip).read_bytes(), engine, most_s=600).text, clips)
 
 
-def _clock(write: Any, clips: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a function
+def _clock(write: Callable[[str], str], clips: list[str]) -> dict[str, Any]:
     write(clips[0])  # what is loaded late is loaded now
     began = time.perf_counter()
     texts = [write(clip) for clip in clips]
