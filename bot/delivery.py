@@ -21,8 +21,8 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden
 
 from bot import metrics
 from bot.estimate.wording import NO_DOCUMENT
-from bot.formatting import Formatted, parse
-from bot.outbound import Keyboard, Outbound, split_formatted
+from bot.formatting import Formatted, parse, split_formatted
+from bot.outbound import Keyboard, Outbound
 from db import claims, queries
 from db.database import Database, Work
 from db.models import PASSING_KINDS, Way, utc_now

@@ -1,11 +1,10 @@
-"""The only sender to Telegram: streaming, pacing, splitting, retrying.
+"""The only sender to Telegram: streaming, pacing, retrying; and what fetches from it.
 
 Cosmetic calls (typing, growing text) may be dropped; a final message is retried until it is
 delivered or Telegram refuses it for good.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -14,11 +13,11 @@ from typing import Self, TypeVar, cast
 
 import structlog
 from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, Message, MessageEntity
-from telegram.constants import ChatAction, MessageLimit
+from telegram.constants import ChatAction
 from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
 
 from bot import metrics, texts
-from bot.formatting import Formatted, parse
+from bot.formatting import Formatted, clip
 from bot.pacing import Pacing
 
 log = structlog.get_logger()
@@ -37,45 +36,6 @@ _DRAFT_EVERY_S = 20.0  # a draft vanishes 30 seconds after its last change
 STOP_DATA, RATING_DATA = "stop", "rate:"  # what buttons carry that pass the queue
 
 _RESULTS = {RetryAfter: "flood_control", BadRequest: "refused", Forbidden: "unreachable"}
-
-_BREAKS = tuple(re.compile(p) for p in (r"\n\n", r"\n", r"[.!?…]\s", r"\s"))
-
-
-def split(text: str, limit: int = MessageLimit.MAX_TEXT_LENGTH) -> list[str]:
-    """Cut `text` into parts of at most `limit` UTF-16 units; joined they equal it.
-
-    Cuts after a paragraph, else a line, a sentence, a word; inside a word only where there is
-    no other way. https://core.telegram.org/bots/api#sendmessage
-    """
-    parts = []
-    while _units(text) > limit:
-        window = text[:limit]
-        while _units(window) > limit:
-            window = window[: -max(1, (_units(window) - limit) // 2)]
-        ends = (list(pattern.finditer(window)) for pattern in _BREAKS)
-        cut = next((found[-1].end() for found in ends if found), len(window))
-        parts.append(text[:cut])
-        text = text[cut:]
-    return [*parts, text] if text or not parts else parts
-
-
-def split_formatted(text: str) -> list[Formatted]:
-    """Return the messages that make up `text`, with its formatting; blank ones are left out."""
-    whole, parts, at = parse(text), [], 0
-    for part in split(whole.text):
-        parts.append(whole.part(at, at + len(part)))
-        at += len(part)
-    return [part for part in parts if part.text.strip()]
-
-
-def _units(text: str) -> int:
-    return len(text) + sum(char > "\uffff" for char in text)
-
-
-def _clip(text: str) -> str:
-    """Return what a growing message can show: the end, since that is what is new."""
-    text, limit = parse(text).text, MessageLimit.MAX_TEXT_LENGTH
-    return text if _units(text) <= limit else "…" + split(text, limit - 1)[-1]
 
 
 def _markup(keyboard: Keyboard) -> InlineKeyboardMarkup | None:
@@ -310,7 +270,7 @@ class Outbound:
                 lambda: self._bot.send_message_draft(
                     chat_id,
                     draft_id,
-                    _clip(text),
+                    clip(text),
                     api_kwargs={"can_stop": True},
                     read_timeout=_COSMETIC_LIMIT_S,
                 ),
@@ -327,7 +287,7 @@ class Outbound:
             await self.cosmetic(
                 chat_id,
                 lambda: self._bot.edit_message_text(
-                    _clip(text),
+                    clip(text),
                     chat_id,
                     message_id,
                     reply_markup=keyboard,
@@ -336,7 +296,7 @@ class Outbound:
             )
             return message_id
         message = await self.cosmetic(
-            chat_id, lambda: self._bot.send_message(chat_id, _clip(text), reply_markup=keyboard)
+            chat_id, lambda: self._bot.send_message(chat_id, clip(text), reply_markup=keyboard)
         )
         return message.message_id if message else None
 

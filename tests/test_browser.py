@@ -9,8 +9,10 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from bot import texts
+from inference.speech.sound import decode
 from tests.modelserver import ModelServer
 from tests.shop import open_shop
+from tests.sounds import encode, tone
 from tests.speechserver import SpeechServer
 
 pytestmark = pytest.mark.browser
@@ -24,9 +26,13 @@ _FLAGS = (
 
 
 @pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
+async def browser(chromium: str, tmp_path: Path) -> AsyncIterator[Browser]:
+    """A browser whose microphone plays a file."""
+    sound = tmp_path / "microphone.wav"
+    sound.write_bytes(encode(tone(5.0), "wav", rate=48_000))
+    heard = f"--use-file-for-fake-audio-capture={sound}"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=[*_FLAGS])
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*_FLAGS, heard])
         yield browser
         await browser.close()
 
@@ -211,7 +217,10 @@ async def test_a_recorded_question_is_answered_aloud(
         voice = sent[-1].file
         assert voice
         assert voice["kind"] == "voice"
-        assert (await shop.playground.download(voice["url"])).startswith(b"OggS")
+        sound = await shop.playground.download(voice["url"])
+        assert sound.startswith(b"OggS")
+        assert decode(sound, most_s=60).dBFS > -30  # the file that the microphone plays
+        assert speech.seconds == [pytest.approx(decode(sound, most_s=60).duration_seconds, abs=0.1)]
 
 
 async def test_the_page_fits_a_phone(browser: Browser, sqlite_url: str, model: ModelServer) -> None:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.formatting import parse
-from bot.outbound import split, split_formatted
+from bot.formatting import parse, split, split_formatted
 from bot.pacing import Pacing
 from tests.modelserver import ModelServer
 from tests.shop import ask, open_shop

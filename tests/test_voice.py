@@ -17,11 +17,13 @@ from bot.playground.client import Customer
 from db import recordings
 from db.models import Answer, Message, Recording, utc_now
 from inference.speech.sound import decode
+from tests.load.voice import measure as benchmark
 from tests.modelserver import ModelServer
 from tests.playground import running
 from tests.shop import Shop, labels, last, open_bot, open_shop, say, tap
 from tests.sounds import encode, tone
 from tests.speechserver import SpeechServer
+from tests.test_speech import needs_whisper
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요"
 
@@ -361,3 +363,12 @@ async def test_a_spoken_name_and_number_are_forgotten(
         kept = [text.replace("끝자리 9876", "") for text in kept]
         assert not [text for text in kept if "박서준" in text or "9876" in text]
         assert await sounds(shop) == 0
+
+
+@pytest.mark.model
+@needs_whisper
+async def test_the_benchmark_runs() -> None:
+    """`python -m tests.load.voice` with few notes; that it can be run at all, not how fast."""
+    figures = await benchmark(notes=2, least=3)
+    assert figures["texts"] >= 24
+    assert figures["note_s"] > 0
