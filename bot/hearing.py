@@ -15,7 +15,6 @@ from inference import models
 from inference.speech.doubt import Verdict, judge
 from inference.speech.recognition import (
     GoogleRecognizer,
-    LocalRecognizer,
     Recognizer,
     RecognizerError,
     ServerRecognizer,
@@ -38,7 +37,6 @@ class Engine:
     model: str
     url: str = ""
     api_key: str = field(default="", repr=False)
-    threads: int = 2
     beam: int = 2
     hotwords: str = ""
 
@@ -59,9 +57,9 @@ class Engine:
             return ServerRecognizer(self.url, self.model, api_key=self.api_key)
         if self.kind == "google":
             return GoogleRecognizer()
-        return LocalRecognizer(
-            self.model, threads=self.threads, beam=self.beam, hotwords=self.hotwords
-        )
+        from inference.speech.whisper import LocalRecognizer  # heavy, and no one else's need
+
+        return LocalRecognizer(self.model, beam=self.beam, hotwords=self.hotwords)
 
 
 @dataclass(frozen=True, slots=True)

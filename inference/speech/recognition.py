@@ -1,4 +1,4 @@
-"""Speech to text: a recogniser on this machine, a server's, or Google's, behind one form.
+"""Speech to text: what a recogniser is, and those of a server and of Google; ours is `whisper.py`.
 
 All take SpeechRecognition's `AudioData`. What comes out is a guess with its marks; what may be
 taken for said is decided in `inference/speech/doubt.py`.
@@ -7,12 +7,9 @@ taken for said is decided in `inference/speech/doubt.py`.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
-import numpy as np
-import numpy.typing as npt
 
 with warnings.catch_warnings():
     # It imports what leaves the standard library in Python 3.13, and has it from elsewhere there.
@@ -22,17 +19,10 @@ with warnings.catch_warnings():
 from inference.remote import open_client
 from inference.speech.sound import RATE, SAMPLE_BYTES
 
-Samples = npt.NDArray[np.float32]
-
 KOREAN = "ko"
 
 _TIMEOUT_S = 60.0
-# Of a text that grows without end no more is written than anybody could have said.
-_TOKENS, _TOKENS_A_SECOND = 20, 12
-# What Whisper holds of a window, and beside hotwords (it takes half of it for those).
-_MOST_TOKENS, _MOST_BESIDE_HOTWORDS = 440, 210
 EASILY = -0.6  # log-probability of what was heard well
-_IS_LANGUAGE = 0.6  # probability of another from which it is that
 _UNMARKED = -0.3  # log-probability of what comes without a mark
 
 
@@ -62,60 +52,7 @@ class Recognizer(Protocol):
         """Return the best guess. Raises `RecognizerError`."""
 
 
-class LocalRecognizer:
-    """Whisper by CTranslate2, loaded once. https://github.com/SYSTRAN/faster-whisper"""
-
-    def __init__(self, model: Path | str, *, threads: int, beam: int, hotwords: str = "") -> None:
-        from faster_whisper import WhisperModel
-
-        self._beam, self._hotwords = beam, hotwords or None
-        self._most_tokens = _MOST_BESIDE_HOTWORDS if hotwords else _MOST_TOKENS
-        try:
-            self._model = WhisperModel(
-                str(model), device="cpu", compute_type="int8", cpu_threads=threads
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            msg = f"음성 인식 모델을 열 수 없어요 (SPEECH_MODEL): {model}"
-            raise RecognizerError(msg) from error
-
-    def recognize(self, audio: sr.AudioData) -> Guess:
-        """Return the best guess; no text where no voice is heard."""
-        from faster_whisper.vad import get_speech_timestamps
-
-        samples = _samples(audio)
-        spans = get_speech_timestamps(samples)
-        speech_s = sum(span["end"] - span["start"] for span in spans) / audio.sample_rate
-        if not spans:
-            return Guess("", KOREAN, 0.0, 1.0, 0.0)
-        heard, _ = self._model.transcribe(
-            samples,
-            language=KOREAN,
-            beam_size=self._beam,
-            temperature=0.0,  # at others it invents
-            condition_on_previous_text=False,  # else a loop feeds itself
-            vad_filter=True,
-            hotwords=self._hotwords,
-            max_new_tokens=min(self._most_tokens, round(_TOKENS + _TOKENS_A_SECOND * speech_s)),
-        )
-        segments = list(heard)
-        text = "".join(segment.text for segment in segments).strip()
-        return Guess(text, self._language(samples, segments), *_marks(segments), speech_s)
-
-    def _language(self, samples: Samples, segments: Sequence[Any]) -> str:
-        """Return the language: looked for only where Korean was not heard with ease."""
-        if segments and _marks(segments)[0] >= EASILY:
-            return KOREAN
-        language, probability, _ = self._model.detect_language(samples)
-        return str(language) if probability > _IS_LANGUAGE else KOREAN
-
-
-def _samples(audio: sr.AudioData) -> Samples:
-    samples: Samples = np.frombuffer(audio.get_raw_data(), np.int16).astype(np.float32)
-    samples /= 32768
-    return samples
-
-
-def _marks(segments: Sequence[Any]) -> tuple[float, float]:
+def mark(segments: Sequence[Any]) -> tuple[float, float]:
     """Return the mean log-probability, weighed by length, and the worst compression."""
     if not segments:
         return 0.0, 1.0
@@ -149,7 +86,7 @@ class ServerRecognizer:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             msg = f"음성 인식 서버에 닿지 못해요 (SPEECH_URL): {type(error).__name__}"
             raise RecognizerError(msg) from error
-        marks = _marks(segments) if segments else (_UNMARKED, 1.0)
+        marks = mark(segments) if segments else (_UNMARKED, 1.0)
         language = str(body.get("language") or KOREAN)[:2]  # "ko", or OpenAI's "korean"
         return Guess(text, language, *marks, audio_seconds(audio))
 

@@ -3,8 +3,8 @@
     python -m tests.load.whisper FOLDER
 
 FOLDER holds clips and transcripts.tsv, as for `deepbot bench speech`. Both hear the clips in
-processes of their own, on two threads, with the same beam; needs torch and transformers
-(`pip install '.[bench-speech]'`).
+processes of their own with the same beam, transformers on two threads, ours on one as always.
+Needs torch and transformers (`pip install '.[bench-speech]'`).
 """
 
 import argparse
