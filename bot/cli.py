@@ -246,7 +246,7 @@ def transcribe(
 ) -> None:
     """녹음을 글로 옮깁니다.
 
-    종료 코드: 0 들음, 2 소리로 읽을 수 없거나 너무 긴 파일.
+    종료 코드: 0 들음, 2 소리로 읽을 수 없거나 아무 소리도 없거나 너무 긴 파일.
     """
     from bot import transcribe_command
 

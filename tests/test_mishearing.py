@@ -9,11 +9,11 @@ from inference.knowledge import starter_path
 from inference.knowledge.files import load
 from inference.retrieval import Retriever
 from inference.speech.mishearing import correct, measure, spell
+from tests.misheard import CHOSEN_ON, UNSEEN, read
 from tests.misheard import measure as measure_all
-from tests.misheard import read
 
-# Reached on the 460 and 460 sentences that the bounds were chosen on; of the first 0.8 is wanted.
-MENDED, HARMED = 0.74, 0.01
+# Reached of the misheard sentences (0.8 is wanted) and of the right ones.
+REACHED = {CHOSEN_ON: (0.74, 0.01), UNSEEN: (0.64, 0.013)}
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,14 @@ def retriever() -> Retriever:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("which", [CHOSEN_ON, UNSEEN])
 def test_most_misheard_words_are_put_right_and_hardly_any_right_one_is_not(
-    retriever: Retriever,
+    retriever: Retriever, which: str
 ) -> None:
-    mended, harmed = measure_all(retriever.judge)
-    assert [len(sentences) for sentences in read()] == [460, 460]
-    assert mended >= MENDED
-    assert len(harmed) / 460 <= HARMED, harmed
+    mended, harmed = measure_all(which, retriever.judge)
+    least, most = REACHED[which]
+    assert mended >= least
+    assert len(harmed) <= most * len(read(which)[1]), harmed
 
 
 @pytest.mark.parametrize(
