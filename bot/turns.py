@@ -128,6 +128,8 @@ class Turns:
                 return await self._say(run, texts.TOO_FAST)
             case Kind.OTHER:
                 return await self._say(run, texts.TEXT_ONLY)
+            case Kind.ADMIN:
+                return await self._reply(run, Reply(run.turn.text), Way.FIXED)
 
     async def _obey(self, run: Run) -> Work[None]:
         """Do what a command says."""

@@ -1,5 +1,6 @@
 """The tables: customers, their conversations, each message with its one answer, estimates,
-voice messages, feedback, imported knowledge; and who works on which chat.
+voice messages, feedback, imported knowledge; who works on which chat; and what admins do:
+reviews, handoffs, sign-in and the log of it all.
 """
 
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class Kind(StrEnum):
     RATING = "rating"
     STOP = "stop"
     OTHER = "other"
+    ADMIN = "admin"  # an admin's words to the customer, sent through the bot
     EXCESS = "excess"  # came faster than a customer may write: kept, not worked on
 
 
@@ -151,7 +153,11 @@ class Conversation(Base):
 
 
 class Message(Base):
-    """One update from a customer; `done_at` is null until its turn has ended."""
+    """One update from a customer; `done_at` is null until its turn has ended.
+
+    An admin's words are a message, too: with `author_id`, and a negative number of their own in
+    place of the update's id, which is never negative.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
@@ -171,6 +177,7 @@ class Message(Base):
     bot_id: Mapped[int] = mapped_column(BigInteger)
     chat_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     update_id: Mapped[int] = mapped_column(BigInteger)
+    author_id: Mapped[int | None] = mapped_column(BigInteger)
     kind: Mapped[Kind] = mapped_column(String(16))
     text: Mapped[str] = mapped_column(Text)
     telegram_message_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -293,3 +300,83 @@ class Feedback(Base):
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
     value: Mapped[int] = mapped_column(SmallInteger)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Handoff(Base):
+    """A chat that a human of the shop is asked into, until `ended_at`.
+
+    From `taken_at` on the bot is silent there. Admins are named by their Telegram ids.
+    """
+
+    __tablename__ = "handoffs"
+    __table_args__ = (
+        Index(
+            "ix_handoffs_open",
+            "bot_id",
+            "chat_id",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    bot_id: Mapped[int] = mapped_column(BigInteger)
+    chat_id: Mapped[int] = mapped_column(BigInteger)
+    customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
+    asked_at: Mapped[datetime | None]
+    admin_id: Mapped[int | None] = mapped_column(BigInteger)
+    taken_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class Review(Base):
+    """What a reviewer makes of an answer; until `reviewed_at` it is only in their hands.
+
+    `corrected` is what should have been answered, `entry_id` the knowledge entry made of that.
+    """
+
+    __tablename__ = "reviews"
+
+    answer_id: Mapped[int] = mapped_column(
+        ForeignKey("answers.id"), primary_key=True, autoincrement=False
+    )
+    admin_id: Mapped[int] = mapped_column(BigInteger)
+    claimed_until: Mapped[datetime]
+    reviewed_at: Mapped[datetime | None] = mapped_column(index=True)
+    verdict: Mapped[str | None] = mapped_column(String(8))
+    labels: Mapped[list[str]] = mapped_column(JSON, default=list)
+    corrected: Mapped[str | None] = mapped_column(Text)
+    entry_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class LoginLink(Base):
+    """A link that signs one admin in, once; only its hash is kept."""
+
+    __tablename__ = "login_links"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    telegram_id: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime]
+
+
+class AdminSession(Base):
+    """A browser in which an admin is signed in; only the hash of its cookie is kept."""
+
+    __tablename__ = "admin_sessions"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    telegram_id: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime]
+
+
+class AuditEntry(Base):
+    """Who saw, changed or exported what: `action` on `subject`."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    telegram_id: Mapped[int] = mapped_column(BigInteger)
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(256))
