@@ -248,7 +248,8 @@ class Estimate(Base):
     """A customer's estimate, named by the message that began it.
 
     `form` holds the answers so far, with name and phone once they are given; `result` what was
-    worked out, null before. `state` is the form's. `called_at` is when a callback was asked for.
+    worked out, null before. `state` is the form's, `progress` the shop's.
+    `called_at` is when a callback was asked for.
     """
 
     __tablename__ = "estimates"
@@ -265,6 +266,7 @@ class Estimate(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     consented_at: Mapped[datetime | None]
     called_at: Mapped[datetime | None]
+    progress: Mapped[str] = mapped_column(String(16), default="new", server_default="new")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now)
 

@@ -17,6 +17,10 @@ _TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.add_column("messages", sa.Column("author_id", sa.BigInteger(), nullable=True))
+    op.add_column(
+        "estimates",
+        sa.Column("progress", sa.String(length=16), server_default="new", nullable=False),
+    )
     op.create_table(
         "handoffs",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -78,4 +82,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in ("audit", "admin_sessions", "login_links", "reviews", "handoffs"):
         op.drop_table(name)
+    op.drop_column("estimates", "progress")
     op.drop_column("messages", "author_id")
