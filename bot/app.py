@@ -12,6 +12,8 @@ from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from bot import hearing, speaking, texts, updates
+from bot.admin.invitations import Invitations
+from bot.admin.roles import roles_of
 from bot.consult import Consultant, Limits
 from bot.errors import OperatorError
 from bot.estimate import rates
@@ -217,7 +219,8 @@ async def running_bot(
             lambda: consultant.retriever.judge,
             keeps_sound=settings.speech_keep_days > 0,
         )
-        turns = Turns(database, outbound, consultant, desk, listener, mouth, bot.id)
+        invitations = Invitations(roles_of(settings), settings.pages_url)
+        turns = Turns(database, outbound, consultant, desk, listener, mouth, invitations, bot.id)
         worker = Worker(
             database,
             bot.id,

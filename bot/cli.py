@@ -74,6 +74,20 @@ def playground(port: Port = DEMO_PORT, folder: Folder = Path("var/playground")) 
 
 
 @app.command()
+def admin() -> None:
+    """가게 사람들이 대화를 보고, 고치고, 직접 답하는 관리 화면을 엽니다 (ADMINS 필요).
+
+    봇과 함께 돌고, 봇과 같은 데이터베이스를 씁니다. ADMIN_LISTEN 주소에서 열립니다.
+    """
+    from bot.admin.command import run_admin
+
+    settings = _settings()
+    logs.configure(settings.log_format)
+
+    _serve(run_admin(settings, say=_say))
+
+
+@app.command()
 def bot(
     webhook: Annotated[
         bool,

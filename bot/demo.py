@@ -9,11 +9,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from bot.admin.command import open_pages
 from bot.app import open_consultant, open_database, running_bot
 from bot.errors import OperatorError
 from bot.playground.server import create_app, serve
 from bot.playground.store import Store
 from bot.settings import Settings
+from db import access
+from db.database import Database
 
 FIRST_CUSTOMER = 1001  # of the playground; plays the shop's admin too, unless ADMINS says who
 _BOT_ID = 1000  # always the same: by it the bot knows its own messages again
@@ -30,16 +33,28 @@ async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> 
                 "telegram_token": SecretStr(token),
                 "telegram_api_url": url,
                 "admins": settings.admins or [FIRST_CUSTOMER],
+                "admin_listen": "127.0.0.1:0",
+                "admin_url": "",
             }
         )
         async with (
             open_database(settings) as database,
             open_consultant(settings, database) as consultant,
-            running_bot(settings, database, consultant),
+            open_pages(settings, database) as pages_port,
         ):
-            is_ready.set()
-            say(f"딥봇이 준비됐어요: {url}  (끝내기: Ctrl-C)")
-            await asyncio.Event().wait()
+            settings = settings.model_copy(update={"admin_listen": f"127.0.0.1:{pages_port}"})
+            async with running_bot(settings, database, consultant):
+                is_ready.set()
+                say(f"딥봇이 준비됐어요: {url}  (끝내기: Ctrl-C)")
+                say(f"관리 화면: {await _invite(settings, database)}  (10분 안에 한 번만)")
+                await asyncio.Event().wait()
+
+
+async def _invite(settings: Settings, database: Database) -> str:
+    """Return a link that signs the first admin in to the pages."""
+    token = access.make_token()
+    await database.insist(lambda c: access.offer_link(c, settings.admins[0], token))
+    return f"{settings.pages_url}/login/{token}"
 
 
 async def run_playground(*, port: int, folder: Path, say: Say) -> None:

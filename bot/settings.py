@@ -127,19 +127,35 @@ class Settings(BaseSettings):
     shop_name: str = Field(default="", max_length=40, description="견적서에 적을 가게 이름")
     shop_phone: str = Field(default="", max_length=40, description="견적서에 적을 가게 전화번호")
     admins: Annotated[list[int], NoDecode] = Field(
-        default_factory=list, description="관리자의 텔레그램 번호 (쉼표로): 연락 요청을 받음"
+        default_factory=list,
+        description="관리자의 텔레그램 번호 (쉼표로): 연락 요청을 받고, 관리 화면의 모든 일을 함",
+    )
+    reviewers: Annotated[list[int], NoDecode] = Field(
+        default_factory=list,
+        description="관리 화면에서 답을 검토하고 손님과 이야기할 수 있는 사람의 텔레그램 번호",
+    )
+    viewers: Annotated[list[int], NoDecode] = Field(
+        default_factory=list, description="관리 화면을 볼 수만 있는 사람의 텔레그램 번호"
+    )
+    admin_listen: str = Field(
+        default="127.0.0.1:8090", description="관리 화면이 열리는 주소:포트 (`deepbot admin`)"
+    )
+    admin_url: str = Field(
+        default="",
+        description="가게 사람들이 관리 화면을 여는 주소; 비우면 이 컴퓨터에서만 (http://ADMIN_LISTEN)",
     )
     log_format: Literal["console", "json"] = Field(default="console", description="로그 형식")
 
-    @field_validator("admins", mode="before")
+    @field_validator("admins", "reviewers", "viewers", mode="before")
     @classmethod
-    def _split_admins(cls, value: Any) -> Any:  # noqa: ANN401 - what pydantic hands over
+    def _split_people(cls, value: Any) -> Any:  # noqa: ANN401 - what pydantic hands over
         return (
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
     @field_validator(
-        "telegram_api_url", "model_url", "webhook_url", "embeddings_url", "speech_url", "voice_url"
+        *("telegram_api_url", "model_url", "webhook_url", "embeddings_url", "speech_url"),
+        *("voice_url", "admin_url"),
     )
     @classmethod
     def _check_address(cls, value: str) -> str:
@@ -164,7 +180,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("listen")
+    @field_validator("listen", "admin_listen")
     @classmethod
     def _check_listen(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -195,6 +211,14 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _keep_pages_off_the_wire(self) -> Self:
+        parts = urlsplit(self.admin_url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            msg = "ADMIN_URL: http 주소는 이 컴퓨터(127.0.0.1)에서만 쓸 수 있어요 (https로)"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _have_speech_servers(self) -> Self:
         if self.speech == "server" and not self.speech_url:
             msg = "SPEECH=server에는 SPEECH_URL이 필요해요"
@@ -221,6 +245,11 @@ class Settings(BaseSettings):
 
         url = make_url(self.database_url.get_secret_value())
         return url.database if url.get_backend_name() == "sqlite" else None
+
+    @property
+    def pages_url(self) -> str:
+        """Where the shop's people find the pages."""
+        return self.admin_url or f"http://{self.admin_listen}"
 
     @property
     def policy(self) -> AnswerPolicy:

@@ -90,6 +90,12 @@ EXPIRED_BUTTON = "지금은 쓸 수 없는 버튼이에요."
 SOURCES = "📚 이 답변의 출처"
 NO_SOURCES = "이 답변에는 자료 출처가 없어요."
 
+ADMIN_LINK = (
+    "🔑 관리 화면에 들어가는 링크예요. 10분 안에, 한 번만 쓸 수 있어요. "
+    "다른 사람에게 보내지 마세요.\n\n{url}"
+)
+ADMIN_LINK_SENT = "🔑 (로그인 링크)"
+
 BUTTON_ESTIMATE = "견적 확인하기"
 BUTTON_CONSULT = "상담하기"
 BUTTON_UP = "👍 좋아요"

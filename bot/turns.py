@@ -10,6 +10,7 @@ from structlog.contextvars import bound_contextvars
 from telegram.error import BadRequest, ChatMigrated, Forbidden, TelegramError
 
 from bot import fixed, keyboards, metrics, texts
+from bot.admin.invitations import Invitations
 from bot.consult import Consultant, Consultation
 from bot.delivery import Delivery, Run, Speaker
 from bot.estimate import desk
@@ -52,6 +53,7 @@ class Turns:
         desk: Desk,
         listener: Listener,
         speaker: Speaker,
+        invitations: Invitations,
         bot_id: int,
     ) -> None:
         self._database = database
@@ -60,6 +62,7 @@ class Turns:
         self._desk = desk
         self._listener = listener
         self._speaker = speaker
+        self._invitations = invitations
         self._delivery = Delivery(database, outbound, desk, speaker, bot_id)
         self._bot_id = bot_id
         self._writer = Writer(outbound, self._delivery, consultant)
@@ -148,11 +151,29 @@ class Turns:
                 return await self._ask_how_to_answer(run)
             case "estimates":
                 return await self._reply(run, await self._desk.show_all(turn))
+            case "admin" if ending := await self._invite(run):
+                return ending
         text, keyboard = _COMMANDS.get(name, (texts.UNKNOWN_COMMAND, []))
         offer = await self._desk.unfinished(turn) if name == "start" else None
         aside = await self._desk.set_aside(turn) if name == "new" else None
         more = [{"text": offer.text, "keyboard": offer.keyboard}] if offer else []
         return await self._reply(run, Reply(text, keyboard, more, aside), Way.FIXED)
+
+    async def _invite(self, run: Run) -> Work[None] | None:
+        """Send one of the shop's people a login link; None for anybody else, or in a group."""
+        turn = run.turn
+        person = await self._database.insist(lambda c: queries.customer(c, turn.customer_id))
+        invitation = self._invitations.invite(person.telegram_id)
+        if invitation is None or turn.chat_id != person.telegram_id:
+            return None
+        sent = await self._reply(run, Reply(invitation.text, write=invitation.write), Way.FIXED)
+
+        def note(connection: Connection) -> None:
+            # Whoever reads the conversation must not find the way in.
+            queries.write_answer(connection, turn.message_id, text=texts.ADMIN_LINK_SENT)
+            sent(connection)
+
+        return note
 
     async def _reply(self, run: Run, reply: Reply, way: Way = Way.FORM) -> Work[None]:
         """Keep and send what the desk answers."""

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Select, bindparam, case, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from db.models import Answer, Estimate, Message, Recording, utc_now
 from db.queries import insert_into
@@ -35,9 +36,13 @@ class Saved:
     updated_at: datetime
 
 
-_COLUMNS = [getattr(Estimate, name) for name in Saved.__dataclass_fields__]
+def columns() -> list[InstrumentedAttribute[Any]]:
+    """Return the columns of `Saved`, in its order."""
+    return [getattr(Estimate, name) for name in Saved.__dataclass_fields__]
+
+
 _OF_CUSTOMER = (
-    select(*_COLUMNS)
+    select(*columns())
     .where(
         Estimate.bot_id == bindparam("bot"),
         Estimate.chat_id == bindparam("chat"),
@@ -55,7 +60,7 @@ _OPEN = _OF_CUSTOMER.where(Estimate.state.in_(("asking", "paused"))).limit(1)
 _FINISHED = _OF_CUSTOMER.where(Estimate.result.is_not(None), Estimate.state != "cancelled").limit(
     _SHOWN
 )
-_ONE = select(*_COLUMNS).where(Estimate.id == bindparam("estimate"))
+_ONE = select(*columns()).where(Estimate.id == bindparam("estimate"))
 _SET_ASIDE = (
     update(Estimate)
     .where(

@@ -91,6 +91,14 @@ def confirm(connection: Connection, message_id: int) -> None:
     _write(connection, message_id, outcome="confirmed")
 
 
+def sound(connection: Connection, message_id: int) -> bytes | None:
+    """Return the file of a recording, None where it is not kept (any more)."""
+    content: bytes | None = connection.scalar(
+        select(Recording.content).where(Recording.message_id == message_id)
+    )
+    return content
+
+
 def forget_sound(connection: Connection, before: datetime) -> int:
     """Delete the sound of recordings heard before a time; return of how many."""
     old = connection.execute(

@@ -77,7 +77,7 @@ class Desk:
         """Take a text; `saved` is the customer's latest estimate. None: a text like any other."""
         if saved is None:
             return self._begin(turn) if intents.wants_estimate(turn.text) else None
-        current, is_fresh = _form(saved), utc_now() - saved.updated_at < _GAP
+        current, is_fresh = read_form(saved), utc_now() - saved.updated_at < _GAP
         match current.state:
             case State.ASKING if is_fresh or form.is_answer(current, turn.text):
                 return self._reply(turn, saved, form.write(current, turn.text))
@@ -108,7 +108,7 @@ class Desk:
         saved = await self._open(turn)
         if saved is None or saved.state != State.ASKING:
             return None
-        paused = _saved(saved, _form(saved).but(state=State.PAUSED))
+        paused = _saved(saved, read_form(saved).but(state=State.PAUSED))
         return lambda c: estimates.save(c, paused)
 
     async def show_all(self, turn: Turn) -> Reply:
@@ -139,12 +139,12 @@ class Desk:
             case ["quote"] if saved.result:
                 return Reply(more=_files(saved.id, []))
             case ["new"] if own:
-                dropped = self._reply(turn, saved, form.give_up(_form(saved)))
+                dropped = self._reply(turn, saved, form.give_up(read_form(saved)))
                 begun = self._begin(turn)
                 notices = [item for item in dropped.more if "to" in item]
                 return replace(begun, more=notices, write=_both(dropped.write, begun.write))
             case [name, *rest] if own:
-                current = _form(saved)
+                current = read_form(saved)
                 step = form.press(current, name, rest)
                 if step is None:
                     return None
@@ -173,7 +173,7 @@ class Desk:
         return self._reply(turn, saved, step)
 
     def _offer(self, saved: Saved) -> Reply:
-        step = form.offer(_form(saved))
+        step = form.offer(read_form(saved))
         return Reply(step.text or "", self._keyboard(saved, step.buttons))
 
     def _reply(self, turn: Turn, before: Saved, step: Step) -> Reply:
@@ -198,7 +198,7 @@ class Desk:
                 saved = replace(saved, called_at=None)
         if step.text is None:
             more = [{"edit": turn.telegram_message_id, "keyboard": keyboard}]
-        is_private = _form(before).is_private and step.event != Event.CONSULT
+        is_private = read_form(before).is_private and step.event != Event.CONSULT
 
         def write(connection: Connection) -> None:
             estimates.save(connection, saved)
@@ -212,10 +212,10 @@ class Desk:
 
     def _result(self, turn: Turn, saved: Saved) -> Reply:
         """Return the sum; the first time with the quote."""
-        estimate = pricing.estimate(_form(saved).slots, self._shop.rates)
+        estimate = pricing.estimate(read_form(saved).slots, self._shop.rates)
         is_first = saved.result is None
         saved = replace(saved, result=estimate.model_dump(mode="json"))
-        keyboard = self._keyboard(saved, result_buttons(_form(saved)))
+        keyboard = self._keyboard(saved, result_buttons(read_form(saved)))
         more = _files(saved.id, keyboard) if is_first else []
         return Reply(
             wording.result(estimate),
@@ -225,7 +225,7 @@ class Desk:
         )
 
     def _show(self, saved: Saved, *, own: bool) -> Reply:
-        current = _form(saved)
+        current = read_form(saved)
         if saved.result is None:
             text = f"{wording.summary(current.slots)}\n\n{wording.NO_TOTAL}"
         else:
@@ -261,12 +261,7 @@ class Desk:
         if saved is None or saved.result is None:
             return None
         estimate = Estimate.model_validate(saved.result)
-        head = Letterhead(
-            number=_number(saved),
-            day=saved.updated_at.astimezone(KOREA).date().isoformat(),
-            shop=self._shop.name,
-            phone=self._shop.phone,
-        )
+        head = letterhead(saved, self._shop.name, self._shop.phone)
         try:
             content = await self._drawing.draw(item["file"], estimate, head)
         except DrawingError:
@@ -283,7 +278,7 @@ class Desk:
         saved = await self._database.insist(lambda c: estimates.find(c, key))
         if saved is None or saved.called_at is None:
             return None
-        current = _form(saved)
+        current = read_form(saved)
         if "contact" in item:
             return wording.CONTACT.format(name=current.name, phone=current.phone)
         total = wording.NO_TOTAL
@@ -316,7 +311,18 @@ def _is_own(saved: Saved, turn: Turn) -> bool:
     return (saved.chat_id, saved.customer_id) == (turn.chat_id, turn.customer_id)
 
 
-def _form(saved: Saved) -> Form:
+def letterhead(saved: Saved, shop: str, phone: str) -> Letterhead:
+    """Return what the quote of an estimate says beside it."""
+    return Letterhead(
+        number=_number(saved),
+        day=saved.updated_at.astimezone(KOREA).date().isoformat(),
+        shop=shop,
+        phone=phone,
+    )
+
+
+def read_form(saved: Saved) -> Form:
+    """Return the form as it is stored."""
     return Form.model_validate({**saved.form, "state": saved.state})
 
 

@@ -1,0 +1,1 @@
+"""The pages on which the shop's people review conversations."""
