@@ -11,13 +11,14 @@ from sqlalchemy import Connection, literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from bot import hearing, speaking, texts, updates
+from bot import hearing, hours, speaking, texts, updates
 from bot.consult import Consultant, Limits
 from bot.errors import OperatorError
 from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
 from bot.estimate.drawing import DrawingProcess
 from bot.gate import Gate
+from bot.handoff import Switchboard
 from bot.hearing import Ears
 from bot.library import Index, Library, follow
 from bot.listening import Listener
@@ -217,7 +218,10 @@ async def running_bot(
             lambda: consultant.retriever.judge,
             keeps_sound=settings.speech_keep_days > 0,
         )
-        turns = Turns(database, outbound, consultant, desk, listener, mouth, bot.id)
+        switchboard = Switchboard(
+            database, settings.admins, hours.parse(settings.shop_hours), bot.id
+        )
+        turns = Turns(database, outbound, consultant, desk, listener, mouth, switchboard, bot.id)
         worker = Worker(
             database,
             bot.id,
