@@ -65,7 +65,8 @@ class Listener:
     async def listen(self, turn: Turn, *, quietly: bool = False) -> Saved:
         """Return what a turn's recording holds, hearing it unless an earlier try did.
 
-        The customer is told that it is listened to, unless `quietly`. Raises `TelegramError` where it could not be fetched this time.
+        The customer is told that it is listened to, unless `quietly`. Raises `TelegramError`
+        where it could not be fetched this time.
         """
         saved = await self._find(turn)
         if saved.outcome is not None:
