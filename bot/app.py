@@ -11,7 +11,7 @@ from sqlalchemy import Connection, literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
-from bot import hearing, speaking, texts, updates
+from bot import hearing, hours, speaking, texts, updates
 from bot.admin.invitations import Invitations
 from bot.admin.roles import roles_of
 from bot.consult import Consultant, Limits
@@ -20,6 +20,7 @@ from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
 from bot.estimate.drawing import DrawingProcess
 from bot.gate import Gate
+from bot.handoff import Switchboard
 from bot.hearing import Ears
 from bot.library import Index, Library, follow
 from bot.listening import Listener
@@ -220,7 +221,13 @@ async def running_bot(
             keeps_sound=settings.speech_keep_days > 0,
         )
         invitations = Invitations(roles_of(settings), settings.pages_url)
-        turns = Turns(database, outbound, consultant, desk, listener, mouth, invitations, bot.id)
+        switchboard = Switchboard(
+            database, settings.admins, hours.parse(settings.shop_hours), bot.id
+        )
+        turns = Turns(
+            *(database, outbound, consultant, desk, listener, mouth),
+            *(invitations, switchboard, bot.id),
+        )
         worker = Worker(
             database,
             bot.id,

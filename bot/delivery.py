@@ -21,11 +21,11 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden
 
 from bot import metrics
 from bot.estimate.wording import NO_DOCUMENT
-from bot.formatting import Formatted, parse, split_formatted
+from bot.formatting import Formatted, parse, split_formatted, split_plain
 from bot.outbound import Keyboard, Outbound
 from db import claims, queries
 from db.database import Database, Work
-from db.models import PASSING_KINDS, Way, utc_now
+from db.models import PASSING_KINDS, Kind, Way, utc_now
 from db.queries import Turn
 
 log = structlog.get_logger()
@@ -166,7 +166,9 @@ class Delivery:
         answer, chat_id = run.answer, run.turn.chat_id
         notices = [item for item in answer.more if "to" in item]
         own = [item for item in answer.more if "to" not in item]
-        texts = split_formatted(answer.text or "")
+        # An admin's marks are none of ours.
+        split = split_plain if run.turn.kind == Kind.ADMIN else split_formatted
+        texts = split(answer.text or "")
         keyboards: list[Keyboard] = [[] for _ in texts]
         if keyboards:
             keyboards[-1] = answer.keyboard

@@ -64,7 +64,16 @@ def split(text: str, limit: int = MessageLimit.MAX_TEXT_LENGTH) -> list[str]:
 
 def split_formatted(text: str) -> list[Formatted]:
     """Return the messages that make up `text`, with its formatting; blank ones are left out."""
-    whole, parts, at = parse(text), [], 0
+    return _parts(parse(text))
+
+
+def split_plain(text: str) -> list[Formatted]:
+    """Return the messages that make up `text`, in which nothing is a mark."""
+    return _parts(Formatted(text, []))
+
+
+def _parts(whole: Formatted) -> list[Formatted]:
+    parts, at = [], 0
     for part in split(whole.text):
         parts.append(whole.part(at, at + len(part)))
         at += len(part)

@@ -102,6 +102,8 @@ def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquir
 
 def _kind(retriever: Retriever, text: str, *, leans: bool) -> str | None:
     """Return the kind of a text that has a fixed answer, unless the knowledge surely has one."""
+    if fixed.wants_human(text):
+        return fixed.HUMAN
     found = retriever.find(text, _LOOKED_AT)
     if found.kind is None or (leans and found.kind_odds < _SURE_KIND):
         return None

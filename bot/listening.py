@@ -62,15 +62,16 @@ class Listener:
         """Whether voice messages are understood at all."""
         return self._ears is not None
 
-    async def listen(self, turn: Turn) -> Saved:
+    async def listen(self, turn: Turn, *, quietly: bool = False) -> Saved:
         """Return what a turn's recording holds, hearing it unless an earlier try did.
 
-        Raises `TelegramError` where it could not be fetched this time.
+        The customer is told that it is listened to, unless `quietly`. Raises `TelegramError`
+        where it could not be fetched this time.
         """
         saved = await self._find(turn)
         if saved.outcome is not None:
             return saved
-        if saved.notice_id is None:
+        if saved.notice_id is None and not quietly:
             notice = await self._outbound.send(turn.chat_id, parse(texts.LISTENING), [])
             await self._database.insist(
                 lambda c: recordings.note_notice(c, turn.message_id, notice)

@@ -126,6 +126,10 @@ class Settings(BaseSettings):
     )
     shop_name: str = Field(default="", max_length=40, description="견적서에 적을 가게 이름")
     shop_phone: str = Field(default="", max_length=40, description="견적서에 적을 가게 전화번호")
+    shop_hours: str = Field(
+        default="월-금 09:00-18:00, 토 09:00-13:00",
+        description="사람이 답하는 시간 (한국 시각); 늘 답하면 “매일 00:00-24:00”",
+    )
     admins: Annotated[list[int], NoDecode] = Field(
         default_factory=list,
         description="관리자의 텔레그램 번호 (쉼표로): 연락 요청을 받고, 관리 화면의 모든 일을 함",
@@ -187,6 +191,14 @@ class Settings(BaseSettings):
         if not host or not port.isdecimal() or int(port) > 65535:
             msg = "127.0.0.1:8081처럼 주소:포트여야 해요"
             raise ValueError(msg)
+        return value
+
+    @field_validator("shop_hours")
+    @classmethod
+    def _check_hours(cls, value: str) -> str:
+        from bot import hours  # here: it waits for what `--help` need not wait for
+
+        hours.parse(value)
         return value
 
     @field_validator("database_url")

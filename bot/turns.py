@@ -17,6 +17,7 @@ from bot.estimate import desk
 from bot.estimate import wording as estimate_wording
 from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
+from bot.handoff import Switchboard
 from bot.listening import Listener
 from bot.outbound import Keyboard, Outbound
 from bot.writing import Writer
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, Keyboard]] = {
     "help": (texts.HELP, []),
     "new": (texts.NEW_CONVERSATION, []),
 }
+_SAYING_KINDS = {Kind.TEXT, Kind.VOICE, Kind.OTHER, Kind.EXCESS}
 _VERDICTS = {"up": 1, "down": -1}
 
 
@@ -54,6 +56,7 @@ class Turns:
         listener: Listener,
         speaker: Speaker,
         invitations: Invitations,
+        switchboard: Switchboard,
         bot_id: int,
     ) -> None:
         self._database = database
@@ -63,12 +66,13 @@ class Turns:
         self._listener = listener
         self._speaker = speaker
         self._invitations = invitations
+        self._switchboard = switchboard
         self._delivery = Delivery(database, outbound, desk, speaker, bot_id)
         self._bot_id = bot_id
         self._writer = Writer(outbound, self._delivery, consultant)
 
     async def run(self, turn: Turn, worker_id: str) -> Work[None]:
-        """Run one turn: an answer, or an apology, never silence.
+        """Run one turn: an answer, or an apology; silence only where a human answers.
 
         Returns what is to be noted with the turn's end, in the same transaction: the shorter
         the time between Telegram's acceptance and that, the rarer an answer comes twice.
@@ -98,6 +102,8 @@ class Turns:
             except Exception as error:
                 log.exception("turn_failed", kind=turn.kind)
                 metrics.TURNS.labels(Way.FAILED).inc()
+                if turn.kind == Kind.ADMIN or _is_for_human(turn):
+                    return _note_nothing
                 return await self._apologize(turn, type(error).__name__)
             finally:
                 if _is_question(turn):
@@ -110,6 +116,8 @@ class Turns:
         self._writer.abandon()
 
     async def _dispatch(self, run: Run) -> Work[None]:
+        if _is_for_human(run.turn):
+            return await self._leave_to_human(run)
         match run.turn.kind:
             case Kind.STOP:
                 return await self._stop(run)
@@ -134,6 +142,15 @@ class Turns:
             case Kind.ADMIN:
                 return await self._reply(run, Reply(run.turn.text), Way.FIXED)
 
+    async def _leave_to_human(self, run: Run) -> Work[None]:
+        """Say nothing, but make text of a voice message: the human reads."""
+        metrics.TURNS.labels("left_to_human").inc()
+        if run.turn.callback_id:
+            await self._acknowledge(run)
+        if run.turn.kind == Kind.VOICE and self._listener.is_on:
+            await self._listener.listen(run.turn, quietly=True)
+        return _note_nothing
+
     async def _obey(self, run: Run) -> Work[None]:
         """Do what a command says."""
         turn = run.turn
@@ -147,6 +164,8 @@ class Turns:
                 return await self._reply(run, reply or Reply(estimate_wording.HAS_ENDED))
             case "estimate":
                 return await self._reply(run, await self._desk.start(turn))
+            case "human":
+                return await self._call_human(run)
             case "voice":
                 return await self._ask_how_to_answer(run)
             case "estimates":
@@ -428,21 +447,22 @@ class Turns:
         return await self._delivery.send(run)
 
     async def _call_human(self, run: Run, reply: Reply | None = None) -> Work[None]:
-        """Say how the shop is reached, tell its admins; then what an open estimate has to say."""
+        """Call for a human; then comes what an open estimate has to say."""
         turn = run.turn
         if run.answer.text is not None:
             return await self._delivery.send(run)
         past, _ = await self._look_back(run)
-        customer = await self._database.insist(lambda c: queries.customer(c, turn.customer_id))
-        told = texts.SHOP_HUMAN.format(
-            name=customer.name,
-            id=customer.telegram_id,
-            text=past[-1].question if past else texts.NO_QUESTION,
+        called = await self._switchboard.call(
+            turn, self._consultant.human, past[-1].question if past else texts.NO_QUESTION
         )
-        notices = [{"to": admin, "text": told} for admin in self._desk.admins]
-        words = [self._consultant.human, *[texts.HUMAN_TOLD][: len(notices)]]
         after = reply or Reply()
-        answer = Reply(" ".join(words), more=[*notices, *after.more], write=after.write)
+
+        def write(connection: Connection) -> None:
+            for work in (called.write, after.write):
+                if work:
+                    work(connection)
+
+        answer = Reply(called.text, more=[*called.more, *after.more], write=write)
         return await self._reply(run, answer, Way.FIXED)
 
     async def _keep_consultation(self, run: Run, result: Consultation, reply: Reply | None) -> None:
@@ -482,10 +502,19 @@ class Turns:
 
 def _is_question(turn: Turn) -> bool:
     """Return whether a turn's answer is written while the customer looks on."""
-    return turn.kind in {Kind.TEXT, Kind.VOICE} or (
+    return (turn.kind in {Kind.TEXT, Kind.VOICE} and not _is_for_human(turn)) or (
         turn.kind == Kind.BUTTON
         and turn.text.startswith((keyboards.ASK_DATA, keyboards.RIGHT_DATA))
     )
+
+
+def _is_for_human(turn: Turn) -> bool:
+    """Return whether a turn says something to the admin who has the chat, not to the bot.
+
+    What the bot began to answer before, it answers to the end.
+    """
+    is_begun = turn.answer.text is not None or bool(turn.answer.sent_ids)
+    return turn.taken and turn.kind in _SAYING_KINDS and not is_begun
 
 
 def _note_nothing(_: Connection) -> None:

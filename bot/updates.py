@@ -7,7 +7,7 @@ from telegram import Message, Update
 
 from bot.outbound import RATING_DATA, STOP_DATA
 from db.models import MAX_NAME, Kind
-from db.queries import Incoming, Sound
+from db.queries import Incoming, Sound, storable
 from inference.text import normalize
 
 # `stopped_message_generation` is newer (Bot API 10.3) than python-telegram-bot 22.8's types.
@@ -136,11 +136,6 @@ def _read_stop(update_id: int, stopped: dict[str, Any], bot_id: int) -> Incoming
         kind=Kind.STOP,
         text=f"draft:{stopped['draft_id']}",
     )
-
-
-def storable(text: str) -> str:
-    """Drop what no database takes: Postgres refuses NUL, UTF-8 has no lone surrogates."""
-    return text.replace("\0", "").encode(errors="ignore").decode()
 
 
 def _name(text: str) -> str:

@@ -218,6 +218,7 @@ class Worker:
                     continue
                 self._on_share(alive)
                 await self._run_foreign_stops()
+                await self._run_said()
                 is_steady = now - self._steady_since >= _STEADY_S
                 if is_steady and not self._stopping and now - swept >= _SWEEP_EVERY_S:
                     # Not insisted on: after a gap there would be nobody alive to leave chats to.
@@ -241,6 +242,17 @@ class Worker:
         )
         for turn in found:
             self._pass(turn)
+
+    async def _run_said(self) -> None:
+        """Run what admins said since the last tick: it was stored without a worker."""
+        if self._stopping:
+            return
+        running = list(self._chats)
+        found = await self._database.insist(
+            lambda c: claims.take_said(c, self._bot_id, self.id, running)
+        )
+        for chat_id in found:
+            self._wake(chat_id)
 
     def _take_over(self, connection: Connection) -> list[int]:
         return claims.take_over(connection, self._bot_id, self.id)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, or_, select, update
 
 from db.models import (
     PASSING_KINDS,
@@ -19,6 +19,7 @@ from db.models import (
     Chat,
     Conversation,
     Customer,
+    Handoff,
     Kind,
     Message,
     Worker,
@@ -123,6 +124,42 @@ _FORGOTTEN = (
 )
 
 
+def take_said(
+    connection: Connection, bot_id: int, worker_id: str, running: Collection[int]
+) -> list[int]:
+    """Take the chats in which an admin said something that nobody runs yet, but `running`.
+
+    Another process stored it, which runs no turns, and so could wake nobody.
+    """
+    given = {"bot": bot_id, "worker": worker_id, "running": list(running)}
+    chats = list(connection.scalars(_SAID, given))
+    if chats:
+        connection.execute(
+            update(Chat)
+            .where(Chat.bot_id == bot_id, Chat.chat_id.in_(chats))
+            .values(worker_id=worker_id)
+        )
+    return chats
+
+
+_SAID = (
+    select(Chat.chat_id)
+    .where(
+        Chat.bot_id == bindparam("bot"),
+        or_(Chat.worker_id.is_(None), Chat.worker_id == bindparam("worker")),
+        Chat.chat_id.not_in(bindparam("running", expanding=True)),
+        Chat.chat_id.in_(
+            select(Message.chat_id).where(
+                Message.bot_id == bindparam("bot"),
+                Message.done_at.is_(None),
+                Message.kind == Kind.ADMIN,
+            )
+        ),
+    )
+    .with_for_update(skip_locked=True)
+)
+
+
 def check_claim(connection: Connection, turn: Turn, bot_id: int, worker_id: str) -> None:
     """Raise `ClaimLostError` where another worker runs, or has run, the turn.
 
@@ -178,6 +215,14 @@ _TURNS = (
         Chat.drafts_refused,
         Customer.speaks,
         Chat.blocked_at,
+        exists()
+        .where(
+            Handoff.bot_id == Message.bot_id,
+            Handoff.chat_id == Message.chat_id,
+            Handoff.ended_at.is_(None),
+            Handoff.taken_at.is_not(None),
+        )
+        .label("taken"),
         Answer.text.label("answer_text"),
         Answer.keyboard,
         Answer.sent_ids,
@@ -258,6 +303,7 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - a row of `_TURNS`
         row.drafts_refused,
         speaks=row.speaks,
         blocked=row.blocked_at is not None,
+        taken=row.taken,
         answer=SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),
     )
 

@@ -9,8 +9,20 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Insert, bindparam, case, func, insert, null, select, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from db.models import (
     Answer,
@@ -18,6 +30,7 @@ from db.models import (
     Chat,
     Conversation,
     Customer,
+    Handoff,
     Kind,
     Message,
     Recording,
@@ -81,6 +94,7 @@ class Turn:
     spoken_id: int | None = None  # the voice message that `text` was said in
     speaks: bool = False  # the customer wants answers spoken, too
     blocked: bool = False  # the customer shut the bot out after writing this
+    taken: bool = False  # an admin has taken the chat over
     answer: SavedAnswer = field(default_factory=SavedAnswer)
 
     @property
@@ -114,6 +128,11 @@ _CONSULTED = (Way.STORED, Way.MODEL, Way.FALLBACK)
 def is_id(text: str) -> bool:
     """Return whether a text, which anybody may have written, can be the id of a row."""
     return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
+def storable(text: str) -> str:
+    """Drop what no database takes: Postgres refuses NUL, UTF-8 has no lone surrogates."""
+    return text.replace("\0", "").encode(errors="ignore").decode()
 
 
 def insert_new(connection: Connection, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -185,9 +204,30 @@ def _upsert_customer(dialect: str) -> Insert:
     )
 
 
+_TAKEN = exists().where(
+    Handoff.bot_id == bindparam("of_bot"),
+    Handoff.chat_id == bindparam("in_chat"),
+    Handoff.ended_at.is_(None),
+    Handoff.taken_at.is_not(None),
+)
+# What an admin said, and nobody has taken up yet.
+_Said = aliased(Message)
+_SAID_BEFORE = exists().where(
+    _Said.bot_id == bindparam("of_bot"),
+    _Said.chat_id == bindparam("in_chat"),
+    _Said.done_at.is_(None),
+    _Said.kind == Kind.ADMIN,
+)
+
+
 @cache
 def _insert_message(dialect: str) -> Insert:
-    return insert_into(dialect, Message).on_conflict_do_nothing().returning(Message.id)
+    # Both are looked at under the lock of the chat's row, by a statement begun since.
+    return (
+        insert_into(dialect, Message)
+        .on_conflict_do_nothing()
+        .returning(Message.id, _TAKEN.label("taken"), _SAID_BEFORE.label("said_before"))
+    )
 
 
 @cache
@@ -233,15 +273,18 @@ def store(
     excess = customer.minute_messages - messages_a_minute if messages_a_minute else 0
     kind = Kind.EXCESS if excess > 0 and incoming.kind != Kind.STOP else incoming.kind
     passed_over = kind == Kind.EXCESS and excess > 1
-    conversation_id = _conversation(
-        connection, incoming.chat_id, customer.id, new=incoming.new_conversation, now=now
-    )
+    if incoming.new_conversation:
+        whose = {"chat": incoming.chat_id, "customer": customer.id}
+        connection.execute(_END_CONVERSATION, {**whose, "now": now})
+    conversation_id = open_conversation(connection, incoming.chat_id, customer.id, now=now)
     held = connection.execute(
         _upsert_chat(dialect), {"bot_id": incoming.bot_id, "chat_id": incoming.chat_id}
     ).one()
-    message_id = connection.scalar(
+    added = connection.execute(
         _insert_message(dialect),
         {
+            "of_bot": incoming.bot_id,
+            "in_chat": incoming.chat_id,
             "conversation_id": conversation_id,
             "bot_id": incoming.bot_id,
             "chat_id": incoming.chat_id,
@@ -253,15 +296,15 @@ def store(
             "received_at": now,
             "done_at": now if passed_over else None,
         },
-    )
-    if message_id is None or passed_over:  # None: another process stored it since
+    ).one_or_none()
+    if added is None or passed_over:  # None: another process stored it since
         return None
     if incoming.sound and kind == Kind.VOICE:
-        connection.execute(_ADD_RECORDING, {"message": message_id, **incoming.sound._asdict()})
+        connection.execute(_ADD_RECORDING, {"message": added.id, **incoming.sound._asdict()})
     if held.worker_id is None:
         connection.execute(_HOLD_CHAT, {**chat, "worker": worker_id})
     turn = Turn(
-        message_id,
+        added.id,
         incoming.chat_id,
         kind,
         incoming.text,
@@ -273,17 +316,17 @@ def store(
         customer.day_tokens if customer.day == day_of(now) else 0,
         held.drafts_refused,
         speaks=customer.speaks,
+        taken=added.taken,
     )
-    return Stored(turn, held.worker_id or worker_id, held.worker_id is None)
+    is_free = held.worker_id is None and not added.said_before
+    return Stored(turn, held.worker_id or worker_id, is_free)
 
 
-def _conversation(
-    connection: Connection, chat_id: int, customer_id: int, *, new: bool, now: datetime
+def open_conversation(
+    connection: Connection, chat_id: int, customer_id: int, *, now: datetime
 ) -> int:
-    """Return the id of the open conversation; `new` ends it and opens another."""
+    """Return the id of a customer's open conversation in a chat, begun where there is none."""
     whose = {"chat": chat_id, "customer": customer_id}
-    if new:
-        connection.execute(_END_CONVERSATION, {**whose, "now": now})
     found: int | None = connection.scalar(_OPEN_CONVERSATION, whose)
     if found is None:
         found = connection.scalar(

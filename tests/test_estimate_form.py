@@ -109,11 +109,7 @@ def test_direct_answers(name: str, text: str, slots: dict[str, object]) -> None:
     ("name", "text"),
     [
         *(("area", "네"), ("area", "네 글쎄요"), ("area", "9" * 30 + "평"), ("rooms", "네")),
-        *(
-            ("region", "안녕하세요"),
-            ("region", "사람이랑 통화하고 싶어요"),
-            ("brand", "너무 비싼 건 싫어요"),
-        ),
+        *(("region", "안녕하세요"), ("brand", "너무 비싼 건 싫어요")),
         *(("timing", "급하지 않아요"), ("timing", "일주일 넘게 남았어요")),
     ],
 )
@@ -121,6 +117,13 @@ def test_no_answers(name: str, text: str) -> None:
     step = form.write(about(name), text)
     assert step.form.slots == about(name).slots
     assert step.form.misses == 1
+
+
+@pytest.mark.parametrize("name", ["region", "area", "name", "phone"])
+def test_a_wish_for_a_human_is_no_answer_and_no_miss(name: str) -> None:
+    asked = about(name)
+    step = form.write(asked, "사람이랑 통화하고 싶어요")
+    assert (step.form, step.event) == (asked, Event.CONSULT)
 
 
 @pytest.mark.timeout(20)

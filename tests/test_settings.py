@@ -181,6 +181,8 @@ def test_the_command_shows_which_secrets_are_missing() -> None:
         ("MODEL_CONTEXT", SECRET),
         ("MODEL_TOTAL_S", "-1"),
         ("MODEL_URL", SECRET),
+        ("SHOP_HOURS", SECRET),
+        ("SHOP_HOURS", f"월-금 09:00-18:00, {SECRET}"),
         ("MODEL_URL", f"http://[{SECRET}]/v1"),
         ("MODEL_URL", f"http://[{SECRET}"),
         ("TELEGRAM_API_URL", f"http://{SECRET}.example.com"),

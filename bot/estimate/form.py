@@ -15,6 +15,7 @@ from bot.estimate.questions import BY_NAME, AreaError, Question, Values, next_qu
 from bot.estimate.reading import read_slots
 from bot.estimate.slots import Slots
 from bot.estimate.state import Event, Form, State, Step
+from bot.fixed import wants_human
 
 _CONTACT_STEPS = ("consent", "name", "phone")
 
@@ -55,6 +56,8 @@ def write(form: Form, text: str) -> Step:
         return edit(form)
     if re.fullmatch(r"(그냥)?(지금|바로)?견적(을)?(보여|볼게|보기|볼래).*", command):
         return _finish(form)
+    if wants_human(text):
+        return _consult(form)
     if form.asking in _CONTACT_STEPS:
         return _write_contact(form, text)
     question = _asked(form)
