@@ -6,7 +6,7 @@ that goes on moves to the front, and so is not met again further on.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
@@ -269,7 +269,7 @@ def _conditions(dialect: str, wanted: Filter) -> list[ColumnElement[bool]]:
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), KOREA)
+    return datetime.combine(day, time(), KOREA).astimezone(UTC)
 
 
 def _labelled(dialect: str, label: str) -> Select[int]:

@@ -54,7 +54,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("conversation_id", name=op.f("pk_search_terms")),
     )
     if op.get_bind().dialect.name == "postgresql":
-        op.create_index("search_fts", "search_terms", ["terms"], postgresql_using="gin")
+        # New rows wait in a list that every search reads through: a short one.
+        op.create_index(
+            "search_fts",
+            "search_terms",
+            ["terms"],
+            postgresql_using="gin",
+            postgresql_with={"gin_pending_list_limit": 512},
+        )
     else:
         op.execute(
             "CREATE VIRTUAL TABLE search_fts USING fts5"
