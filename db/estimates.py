@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, Select, bindparam, case, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
+from db import search
 from db.models import Answer, Estimate, Message, Recording, utc_now
 from db.queries import insert_into
 
@@ -128,6 +129,7 @@ def redact(connection: Connection, message_id: int) -> None:
 
     Of a voice message also out of what was heard, its sound, and the question whether it was so.
     """
+    search.forget(connection, [message_id])
     connection.execute(update(Message).where(Message.id == message_id).values(text=REDACTED))
     spoken = connection.execute(
         update(Recording)

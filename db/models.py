@@ -1,10 +1,11 @@
 """The tables: customers, their conversations, each message with its one answer, estimates,
-voice messages, feedback, imported knowledge; who works on which chat; and what admins do:
-reviews, handoffs, sign-in and the log of it all.
+voice messages, feedback, imported knowledge; who works on which chat; what admins do: reviews,
+handoffs, sign-in and the log of it all; and what is found by search.
 """
 
+from array import array
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -24,7 +26,9 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -73,6 +77,34 @@ class Way(StrEnum):
     FIXED = "fixed"  # a command's or a button's text
     FORM = "form"  # a step of an estimate
     FAILED = "failed"  # an apology
+
+
+class Mark(IntFlag):
+    """What is to be seen of a conversation in the list of all."""
+
+    VOICE = 1
+    ESTIMATE = 2
+    LIKED = 4
+    DISLIKED = 8
+    FAILED = 16
+    UNSURE = 32  # an answer from what did not clearly fit, or none
+    REVIEWED = 64
+    UNREVIEWED = 128  # an answer that a reviewer has not looked at
+
+
+class PackedInts(TypeDecorator[list[int]]):
+    """Integers of 32 bits, for SQLite, which has no arrays."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> bytes | None:
+        """Return the bytes of `value`."""
+        return None if value is None else array("i", value).tobytes()
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[int] | None:
+        """Return the integers in `value`."""
+        return None if value is None else array("i", value).tolist()
 
 
 MAX_NAME = 256  # characters of a customer's name that are kept
@@ -140,16 +172,33 @@ class Chat(Base):
 
 
 class Conversation(Base):
-    """What one customer and the bot said in one chat until /new."""
+    """What one customer and the bot said in one chat until /new.
+
+    `last_at` is when a message last came. `marks` are a `Mark`; whatever may change them, or a
+    text, says so by `stale`, and `db/search.py` follows.
+    """
 
     __tablename__ = "conversations"
-    __table_args__ = (Index(None, "chat_id", "customer_id", "ended_at"),)
+    __table_args__ = (
+        Index(None, "chat_id", "customer_id", "ended_at"),
+        # Whole, so that going through all for a rare mark reads nothing else.
+        Index(None, "last_at", "id", "started_at", "marks"),
+        Index(
+            "ix_conversations_stale",
+            "id",
+            sqlite_where=text("stale"),
+            postgresql_where=text("stale"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     customer_id: Mapped[int] = mapped_column(ForeignKey("customers.id"), index=True)
     chat_id: Mapped[int] = mapped_column(BigInteger)
     started_at: Mapped[datetime] = mapped_column(default=utc_now)
     ended_at: Mapped[datetime | None]
+    last_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=text("'1970-01-01'"))
+    stale: Mapped[bool] = mapped_column(default=True, server_default=true())
+    marks: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class Message(Base):
@@ -162,6 +211,7 @@ class Message(Base):
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("bot_id", "update_id"),
+        Index(None, "conversation_id", "id"),
         Index(
             "ix_messages_unfinished",
             "bot_id",
@@ -173,7 +223,7 @@ class Message(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"), index=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversations.id"))
     bot_id: Mapped[int] = mapped_column(BigInteger)
     chat_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     update_id: Mapped[int] = mapped_column(BigInteger)
@@ -382,3 +432,22 @@ class AuditEntry(Base):
     telegram_id: Mapped[int] = mapped_column(BigInteger)
     action: Mapped[str] = mapped_column(String(32))
     subject: Mapped[str] = mapped_column(String(256))
+
+
+class SearchTerms(Base):
+    """What a conversation is found by, up to a message, as `db/search.py` numbers it.
+
+    The index over `terms`, named search_fts, is each database's own and known to the migration
+    only: of Postgres over the column, of SQLite a table beside, which cannot forget a row unless
+    it is told the terms again.
+    """
+
+    __tablename__ = "search_terms"
+
+    conversation_id: Mapped[int] = mapped_column(
+        ForeignKey("conversations.id"), primary_key=True, autoincrement=False
+    )
+    up_to: Mapped[int]
+    terms: Mapped[list[int]] = mapped_column(
+        postgresql.ARRAY(Integer).with_variant(PackedInts(), "sqlite")
+    )

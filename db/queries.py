@@ -150,14 +150,15 @@ def insert_into(dialect: str, table: type[Base]) -> postgresql.Insert | sqlite.I
 _KNOWN = select(Message.id).where(
     Message.bot_id == bindparam("bot"), Message.update_id == bindparam("update")
 )
-_OPEN_CONVERSATION = (
-    select(Conversation.id)
+_GO_ON = (
+    update(Conversation)
     .where(
         Conversation.chat_id == bindparam("chat"),
         Conversation.customer_id == bindparam("customer"),
         Conversation.ended_at.is_(None),
     )
-    .limit(1)
+    .values(last_at=bindparam("now"), stale=True)
+    .returning(Conversation.id)
 )
 _END_CONVERSATION = (
     update(Conversation)
@@ -273,13 +274,14 @@ def store(
     excess = customer.minute_messages - messages_a_minute if messages_a_minute else 0
     kind = Kind.EXCESS if excess > 0 and incoming.kind != Kind.STOP else incoming.kind
     passed_over = kind == Kind.EXCESS and excess > 1
+    held = connection.execute(
+        _upsert_chat(dialect), {"bot_id": incoming.bot_id, "chat_id": incoming.chat_id}
+    ).one()
+    # After the chat's row: whoever holds that may come to lock the conversation's, too.
     if incoming.new_conversation:
         whose = {"chat": incoming.chat_id, "customer": customer.id}
         connection.execute(_END_CONVERSATION, {**whose, "now": now})
     conversation_id = open_conversation(connection, incoming.chat_id, customer.id, now=now)
-    held = connection.execute(
-        _upsert_chat(dialect), {"bot_id": incoming.bot_id, "chat_id": incoming.chat_id}
-    ).one()
     added = connection.execute(
         _insert_message(dialect),
         {
@@ -325,13 +327,13 @@ def store(
 def open_conversation(
     connection: Connection, chat_id: int, customer_id: int, *, now: datetime
 ) -> int:
-    """Return the id of a customer's open conversation in a chat, begun where there is none."""
-    whose = {"chat": chat_id, "customer": customer_id}
-    found: int | None = connection.scalar(_OPEN_CONVERSATION, whose)
+    """Return the id of a customer's open conversation in a chat, which goes on, or begins."""
+    whose = {"chat": chat_id, "customer": customer_id, "now": now}
+    found: int | None = connection.scalar(_GO_ON, whose)
     if found is None:
         found = connection.scalar(
             insert_new(connection, Conversation)
-            .values(customer_id=customer_id, chat_id=chat_id, started_at=now)
+            .values(customer_id=customer_id, chat_id=chat_id, started_at=now, last_at=now)
             .returning(Conversation.id)
         )
         assert found is not None  # noqa: S101 - an INSERT without conflict returns its row

@@ -13,6 +13,8 @@ def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
+        # SQLite's full-text table with those it keeps beside itself, Postgres's index in its place.
+        include_name=lambda name, _type, _parents: not (name or "").startswith("search_fts"),
         # SQLite can alter a table only by copying it.
         render_as_batch=connection.dialect.name == "sqlite",
     )
