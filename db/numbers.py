@@ -67,6 +67,7 @@ def read(connection: Connection, since: datetime) -> Figures:
                 .group_by(Answer.way)
                 .order_by(func.count().desc())
             )
+            if way
         ],
         heard[0],
         heard[1],

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from bot.admin import command
+from bot.settings import Settings
 from db import access
 from db.database import Database
-from tests.modelserver import ModelServer
-from tests.shop import settings_for
 
 ADMIN, REVIEWER, VIEWER, NOBODY = 9001, 9002, 9003, 9004
 
@@ -57,7 +57,8 @@ class Visitor:
         return answer.text
 
     async def form_token(self) -> str:
-        found = re.search('name="form_token" value="([0-9a-f]+)"', await self.read("/conversations"))
+        page = await self.read("/conversations")
+        found = re.search('name="form_token" value="([0-9a-f]+)"', page)
         assert found
         return found[1]
 
@@ -70,11 +71,7 @@ class Visitor:
 async def open_pages(database: Database, database_url: str, **changes: Any) -> AsyncIterator[Pages]:  # noqa: ANN401 - settings
     """Serve the pages for three people, each with a role of their own."""
     people = {"admins": [ADMIN], "reviewers": [REVIEWER], "viewers": [VIEWER]}
-    settings = settings_for(
-        "http://127.0.0.1",
-        database_url,
-        ModelServer(),
-        **{"model_url": "", "admin_listen": "127.0.0.1:0", **people, **changes},
-    )
+    values: dict[str, Any] = {"admin_listen": "127.0.0.1:0", **people, **changes}
+    settings = Settings(database_url=SecretStr(database_url), **values)
     async with command.open_pages(settings, database) as port:
         yield Pages(f"http://127.0.0.1:{port}", database)

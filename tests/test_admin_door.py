@@ -124,9 +124,7 @@ async def test_a_change_needs_the_forms_token(pages: Pages) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
 )
-async def test_a_change_from_another_site_is_refused(
-    pages: Pages, headers: dict[str, str]
-) -> None:
+async def test_a_change_from_another_site_is_refused(pages: Pages, headers: dict[str, str]) -> None:
     async with pages.visit(ADMIN) as admin:
         token = {"form_token": await admin.form_token()}
         answer = await admin.client.post("/logout", data=token, headers=headers)
@@ -152,13 +150,10 @@ async def test_each_role_may_do_its_own_and_no_more(pages: Pages) -> None:
             assert ((await visitor.get("/log")).status_code == 403) == (rank < 3)
             assert ((await visitor.get("/knowledge.csv")).status_code == 403) == (rank < 3)
             assert ((await visitor.get("/review")).status_code == 403) == (rank < 2)
-    refused = await pages.database.run(
-        lambda c: c.scalars(
-            select(AuditEntry.subject).where(
-                AuditEntry.telegram_id == VIEWER, AuditEntry.action == "refused"
-            )
-        ).all()
+    query = select(AuditEntry.subject).where(
+        AuditEntry.telegram_id == VIEWER, AuditEntry.action == "refused"
     )
+    refused = await pages.database.run(lambda c: list(c.scalars(query)))
     assert set(refused) >= {*CHANGING, "/log", "/review"}
 
 

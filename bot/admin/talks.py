@@ -5,7 +5,6 @@ from datetime import date, datetime
 from typing import Literal
 
 from aiohttp import web
-from db.conversations import Cursor, Filter
 from sqlalchemy import Connection
 
 from bot import texts
@@ -14,6 +13,7 @@ from bot.admin.door import PERSON, Door, redirect
 from bot.admin.roles import Role
 from bot.admin.view import View
 from db import access, conversations, handoffs, recordings, search, talks
+from db.conversations import Cursor, Filter
 from db.database import Database
 from db.models import Mark, utc_now
 from db.queries import is_id
