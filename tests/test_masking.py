@@ -86,7 +86,11 @@ def test_nothing_is_left_of_a_phone_number(
 @pytest.mark.parametrize(
     ("text", "names", "masked"),
     [
-        ("김민수예요. 민수네 집이고 민수는 제 아들", ["김민수"], "[이름]예요. [이름]네 집이고 민수는 제 아들"),
+        (
+            "김민수예요. 민수네 집이고 민수는 제 아들",
+            ["김민수"],
+            "[이름]예요. [이름]네 집이고 민수는 제 아들",
+        ),
         ("JANE입니다", ["Jane Park"], "[이름]입니다"),
         ("Alexander가요", ["Alex"], "Alexander가요"),
         ("벽지가 하늘색이에요", ["하늘"], "벽지가 [이름]색이에요"),
@@ -101,7 +105,15 @@ def test_a_customers_own_names_are_masked(text: str, names: list[str], masked: s
 
 @pytest.mark.parametrize(
     "text",
-    ["로1" * 1500, "0 " * 2000, "1-" * 2000, "공일" * 2000, "은행" * 1500, "a." * 2000, "12동 " * 900],
+    [
+        "로1" * 1500,
+        "0 " * 2000,
+        "1-" * 2000,
+        "공일" * 2000,
+        "은행" * 1500,
+        "a." * 2000,
+        "12동 " * 900,
+    ],
 )
 def test_no_text_stalls_the_rules(text: str) -> None:
     began = time.perf_counter()
