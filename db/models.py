@@ -107,6 +107,11 @@ class PackedInts(TypeDecorator[list[int]]):
         return None if value is None else array("i", value).tolist()
 
 
+# Answers that a reviewer should see early; 0.6 is where `bot.inquiry` is sure.
+DOUBTFUL = (
+    "way IN ('unsure', 'failed') OR way IN ('stored', 'model', 'fallback') AND confidence < 0.6"
+)
+
 MAX_NAME = 256  # characters of a customer's name that are kept
 
 
@@ -271,6 +276,14 @@ class Answer(Base):
     """
 
     __tablename__ = "answers"
+    __table_args__ = (
+        Index(
+            "ix_answers_doubtful",
+            "id",
+            sqlite_where=text(DOUBTFUL),
+            postgresql_where=text(DOUBTFUL),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     message_id: Mapped[int] = mapped_column(ForeignKey("messages.id"), unique=True)
@@ -345,6 +358,12 @@ class Feedback(Base):
     __table_args__ = (
         UniqueConstraint("answer_id", "customer_id"),
         CheckConstraint("value IN (-1, 1)", name="value"),
+        Index(
+            "ix_feedback_down",
+            "answer_id",
+            sqlite_where=text("value = -1"),
+            postgresql_where=text("value = -1"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -73,7 +73,7 @@ class KnowledgePages:
         answer_id = request.query.get("answer", "")
         entry = Entry(f"shop-{secrets.token_hex(4)}", (), OTHER, ())
         if answer_id.isdecimal():
-            judged = await self._database.insist(lambda c: reviews.find(c, int(answer_id)))
+            judged = await self._database.insist(lambda c: reviews.show(c, int(answer_id)))
             if judged is None:
                 raise web.HTTPNotFound
             entry = Entry(entry.id, (judged.question,), OTHER, (judged.corrected or judged.answer,))

@@ -1,5 +1,7 @@
 """Review: one answer at a time, in one reviewer's hands."""
 
+from typing import cast
+
 from aiohttp import web
 from sqlalchemy import Connection
 
@@ -7,7 +9,7 @@ from bot.admin import wording
 from bot.admin.door import PERSON, Door, redirect
 from bot.admin.roles import Role
 from bot.admin.view import View
-from db import access, reviews
+from db import access, reviews, search
 from db.database import Database
 from db.models import utc_now
 
@@ -29,6 +31,7 @@ class ReviewPages:
                 web.get("/review", door.let_in(Role.REVIEWER, self._next)),
                 web.get(f"/review/{_ID}", door.let_in(Role.REVIEWER, self._show)),
                 web.post(f"/review/{_ID}", door.let_in(Role.REVIEWER, self._judge)),
+                web.post(f"/review/{_ID}/skip", door.let_in(Role.REVIEWER, self._skip)),
             ]
         )
 
@@ -42,7 +45,7 @@ class ReviewPages:
 
     async def _show(self, request: web.Request) -> web.Response:
         answer_id = int(request.match_info["id"])
-        judged = await self._database.insist(lambda c: reviews.find(c, answer_id))
+        judged = await self._database.insist(lambda c: reviews.show(c, answer_id))
         if judged is None:
             raise web.HTTPNotFound
         return self._view.page(request, "review", judged=judged)
@@ -61,7 +64,7 @@ class ReviewPages:
             raise web.HTTPBadRequest
 
         def judge(connection: Connection) -> bool:
-            judged = reviews.find(connection, answer_id)
+            judged = reviews.show(connection, answer_id)
             if judged is None:
                 return False
             changed = corrected if corrected != judged.answer.strip() else ""
@@ -69,14 +72,20 @@ class ReviewPages:
                 connection,
                 answer_id,
                 person.telegram_id,
-                verdict=verdict,
+                verdict=cast("reviews.Verdict", verdict),
                 labels=labels,
                 corrected=changed or None,
                 now=utc_now(),
             )
+            search.touch(connection, judged.message_id)
             access.note(connection, person.telegram_id, "review", f"answer {answer_id} {verdict}")
             return True
 
         if not await self._database.insist(judge):
             raise web.HTTPNotFound
         return redirect(f"/review/{answer_id}")
+
+    async def _skip(self, request: web.Request) -> web.Response:
+        answer_id, admin_id = int(request.match_info["id"]), request[PERSON].telegram_id
+        await self._database.insist(lambda c: reviews.postpone(c, answer_id, admin_id, utc_now()))
+        return redirect("/review")
