@@ -4,7 +4,7 @@ Each function works inside the caller's transaction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
@@ -180,9 +180,7 @@ def claim(connection: Connection, admin_id: int, now: datetime, *, minutes: int 
 def show(connection: Connection, answer_id: int) -> Judged | None:
     """Return an answer with its review, None where it is none that is reviewed."""
     row = connection.execute(_SHOWN, {"answer": answer_id}).one_or_none()
-    if row is None:
-        return None
-    return Judged(*row[:9], labels=row.labels or [], corrected=row.corrected, entry_id=row.entry_id)
+    return replace(Judged(*row), labels=row.labels or []) if row else None
 
 
 def postpone(connection: Connection, answer_id: int, admin_id: int, now: datetime) -> None:

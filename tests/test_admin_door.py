@@ -153,8 +153,8 @@ async def test_each_role_may_do_its_own_and_no_more(pages: Pages) -> None:
     query = select(AuditEntry.subject).where(
         AuditEntry.telegram_id == VIEWER, AuditEntry.action == "refused"
     )
-    refused = await pages.database.run(lambda c: list(c.scalars(query)))
-    assert set(refused) >= {*CHANGING, "/log", "/review"}
+    denied = await pages.database.run(lambda c: list(c.scalars(query)))
+    assert set(denied) >= {*CHANGING, "/log", "/review"}
 
 
 async def test_every_answer_says_what_may_run(pages: Pages) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bot.admin.door import Door
+from bot.admin.door import Door, redirect
 from bot.admin.estimates import EstimatePages
 from bot.admin.knowledge import KnowledgePages
 from bot.admin.log import LogPages
@@ -42,7 +42,7 @@ def create_app(
         return web.json_response({"status": "ok"})
 
     async def start(_: web.Request) -> web.Response:
-        raise web.HTTPFound("/conversations")
+        return redirect("/conversations")
 
     async def ask_to_sign_in(request: web.Request) -> web.Response:
         # A press is asked for: messengers open links to show a preview, which must use up nothing.

@@ -63,7 +63,7 @@ class View:
         """Return a page for whoever asks."""
         person = request.get(PERSON)
         text = self._environment.get_template(f"{name}.html").render(
-            person=person, path=request.path, token=_hide_token(person), **values
+            person=person, path=request.path, form_token=_hide_token(person), **values
         )
         return web.Response(text=text, content_type="text/html", status=status)
 
@@ -71,7 +71,7 @@ class View:
         """Return the page that says why something is not shown or done."""
         title, text = wording.PROBLEMS.get(status, wording.PROBLEMS[500])
         html = self._environment.get_template("problem.html").render(
-            person=None, path="", token="", title=title, text=text
+            person=None, path="", form_token="", title=title, text=text
         )
         return web.Response(text=html, content_type="text/html", status=status)
 
