@@ -18,6 +18,7 @@ from bot.estimate.desk import Desk, Reply
 from bot.formatting import parse
 from bot.listening import Listener
 from bot.outbound import Keyboard, Outbound
+from bot.privacy import Privacy, Terms
 from bot.writing import Writer
 from db import estimates, feedback, queries, recordings
 from db.claims import ClaimLostError
@@ -53,6 +54,7 @@ class Turns:
         listener: Listener,
         speaker: Speaker,
         bot_id: int,
+        terms: Terms,
     ) -> None:
         self._database = database
         self._outbound = outbound
@@ -60,7 +62,8 @@ class Turns:
         self._desk = desk
         self._listener = listener
         self._speaker = speaker
-        self._delivery = Delivery(database, outbound, desk, speaker, bot_id)
+        self._delivery = Delivery(database, outbound, desk, speaker, bot_id, terms.notice)
+        self._privacy = Privacy(database, outbound, self._delivery, desk, terms)
         self._bot_id = bot_id
         self._writer = Writer(outbound, self._delivery, consultant)
 
@@ -146,6 +149,10 @@ class Turns:
                 return await self._reply(run, await self._desk.start(turn))
             case "voice":
                 return await self._ask_how_to_answer(run)
+            case "privacy":
+                return await self._privacy.explain(run)
+            case "delete_me":
+                return await self._privacy.ask(run)
             case "estimates":
                 return await self._reply(run, await self._desk.show_all(turn))
         text, keyboard = _COMMANDS.get(name, (texts.UNKNOWN_COMMAND, []))
@@ -201,6 +208,8 @@ class Turns:
             case "heard", ["mend", _]:
                 await self._acknowledge(run)
                 return await self._say(run, texts.MEND)
+            case "forget", ["yes" | "no" as choice, message_id] if queries.is_id(message_id):
+                return await self._privacy.choose(run, choice, int(message_id))
             case "voice", [choice] if choice in {"on", "off"}:
                 await self._acknowledge(run)
                 return await self._choose_how_to_answer(run, on=choice == "on")

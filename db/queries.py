@@ -80,6 +80,7 @@ class Turn:
     drafts_refused: bool = False
     spoken_id: int | None = None  # the voice message that `text` was said in
     speaks: bool = False  # the customer wants answers spoken, too
+    told: bool = False  # the customer knows what is kept of them
     blocked: bool = False  # the customer shut the bot out after writing this
     answer: SavedAnswer = field(default_factory=SavedAnswer)
 
@@ -182,6 +183,7 @@ def _upsert_customer(dialect: str) -> Insert:
         Customer.day,
         Customer.day_tokens,
         Customer.speaks,
+        Customer.noticed_at,
     )
 
 
@@ -273,6 +275,7 @@ def store(
         customer.day_tokens if customer.day == day_of(now) else 0,
         held.drafts_refused,
         speaks=customer.speaks,
+        told=customer.noticed_at is not None,
     )
     return Stored(turn, held.worker_id or worker_id, held.worker_id is None)
 
