@@ -25,7 +25,7 @@ async def forget_for_ever(settings: Settings, database: Database) -> None:
     async def forget_sound() -> None:
         before = utc_now() - timedelta(days=settings.speech_keep_days)
         forgotten = await database.run(lambda c: recordings.forget_sound(c, before))
-        await database.run(privacy.unlink_left)
+        await database.run(privacy.sweep)
         if forgotten:
             log.info("sound_forgotten", recordings=forgotten)
         await database.scrub()

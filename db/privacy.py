@@ -184,8 +184,8 @@ def unlink(connection: Connection, message_id: int, *, is_running: bool = True) 
     _drop_chat(connection, bot_id, chat_id, is_ours=is_running)
 
 
-def unlink_left(connection: Connection) -> None:
-    """Do what `unlink` does where a turn ended without it: its customer was out of reach."""
+def sweep(connection: Connection) -> None:
+    """Do what was left: turns ended without `unlink`, and chats were in use while they emptied."""
     left = connection.scalars(
         select(Message.id)
         .join(Conversation, Conversation.id == Message.conversation_id)
@@ -197,6 +197,13 @@ def unlink_left(connection: Connection) -> None:
     ).all()
     for message_id in left:
         unlink(connection, message_id, is_running=False)
+    empty = connection.execute(
+        select(Chat.bot_id, Chat.chat_id).where(
+            Chat.worker_id.is_(None), ~exists().where(Conversation.chat_id == Chat.chat_id)
+        )
+    ).all()
+    for bot_id, chat_id in sorted(tuple(chat) for chat in empty):
+        _drop_chat(connection, bot_id, chat_id)
 
 
 # Forgetting what is old
