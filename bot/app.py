@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
 
 import structlog
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, literal, select
+from sqlalchemy import literal, select
 from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
@@ -19,6 +18,7 @@ from bot.errors import OperatorError
 from bot.estimate import rates
 from bot.estimate.desk import Desk, Shop
 from bot.estimate.drawing import DrawingProcess
+from bot.forgetting import forget_for_ever
 from bot.gate import Gate
 from bot.handoff import Switchboard
 from bot.hearing import Ears
@@ -26,6 +26,7 @@ from bot.library import Index, Library, follow
 from bot.listening import Listener
 from bot.outbound import Outbound
 from bot.pacing import Pacing
+from bot.privacy import Terms
 from bot.receiving import Receiver
 from bot.settings import Settings
 from bot.speaking import Mouth
@@ -34,9 +35,7 @@ from bot.turns import Turns
 from bot.web import Door
 from bot.worker import Worker
 from db import database as db
-from db import recordings
 from db.database import Database
-from db.models import utc_now
 from inference import embedded, models
 from inference.client import ModelClient, TimeLimits
 from inference.embeddings import Progress
@@ -44,7 +43,6 @@ from inference.embeddings import Progress
 log = structlog.get_logger()
 
 _LONGEST_PAUSE_S = 30.0
-_FORGET_EVERY_S = 3600.0
 _WEBHOOK_CONNECTIONS = 100  # that Telegram may open at once; one serves a chat at a time
 
 
@@ -201,7 +199,7 @@ async def running_bot(
     drawing = DrawingProcess()
     ears = _open_ears(settings)
     mouth = Mouth(speaking.Engine.of(settings))
-    forgetting = asyncio.create_task(_forget_sound(settings, database))
+    forgetting = asyncio.create_task(forget_for_ever(settings, database))
     try:
         await _log_in(bot)
         shop = Shop(
@@ -226,7 +224,7 @@ async def running_bot(
         )
         turns = Turns(
             *(database, outbound, consultant, desk, listener, mouth),
-            *(invitations, switchboard, bot.id),
+            *(invitations, switchboard, bot.id, Terms.of(settings)),
         )
         worker = Worker(
             database,
@@ -267,24 +265,6 @@ def _open_ears(settings: Settings) -> Ears | None:
         log.warning("no_speech_model", hint="deepbot models fetch")
         return None
     return Ears(hearing.Engine.of(settings), most_s=settings.speech_max_s)
-
-
-async def _forget_sound(settings: Settings, database: Database) -> None:
-    """Delete the sound of voice messages once it was kept long enough."""
-
-    def forget(connection: Connection) -> int:
-        before = utc_now() - timedelta(days=settings.speech_keep_days)
-        return recordings.forget_sound(connection, before)
-
-    while True:
-        try:
-            forgotten = await database.run(forget)
-        except Exception as error:  # it must go on, whatever it was
-            log.error("sound_not_forgotten", error=type(error).__name__)
-        else:
-            if forgotten:
-                log.info("sound_forgotten", recordings=forgotten)
-        await asyncio.sleep(_FORGET_EVERY_S)
 
 
 @asynccontextmanager

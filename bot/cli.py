@@ -322,6 +322,23 @@ def downgrade_database(
     _migrate("downgrade", revision)
 
 
+@db_app.command("purge")
+def purge_database(
+    older_than: Annotated[
+        int | None,
+        typer.Option(metavar="날", min=1, max=36_500, help="이만큼 지난 대화를; 비우면 KEEP_DAYS"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="지우지 않고 얼마나 되는지만")] = False,
+) -> None:
+    """오래된 대화를 딸린 것(답변, 음성, 견적 …)과 함께 지웁니다. 봇을 끄지 않아도 됩니다."""
+    from bot import purge_command
+
+    settings = _settings()
+    logs.configure(settings.log_format, level=logs.QUIET)
+    days = settings.keep_days if older_than is None else older_than
+    _run(purge_command.purge(settings, days, dry_run=dry_run, say=_say))
+
+
 def _migrate(direction: Literal["upgrade", "downgrade"], revision: str) -> None:
     from db import database as db
 

@@ -23,10 +23,10 @@ from bot import metrics
 from bot.estimate.wording import NO_DOCUMENT
 from bot.formatting import Formatted, parse, split_formatted, split_plain
 from bot.outbound import Keyboard, Outbound
-from db import claims, queries
+from db import claims, privacy, queries
 from db.database import Database, Work
 from db.models import PASSING_KINDS, Kind, Way, utc_now
-from db.queries import Turn
+from db.queries import SavedAnswer, Turn
 
 log = structlog.get_logger()
 
@@ -86,12 +86,14 @@ class Delivery:
         artist: Artist,
         speaker: Speaker,
         bot_id: int,
+        notice: str,
     ) -> None:
         self._database = database
         self._outbound = outbound
         self._artist = artist
         self._speaker = speaker
         self._bot_id = bot_id
+        self._first_notice = notice
 
     async def keep(
         self,
@@ -109,31 +111,64 @@ class Delivery:
 
         `also` is written in the same transaction. Raises `ClaimLostError`.
         """
-        turn, more = run.turn, more or []
-        if turn.speaks and self._speaker.is_on and text and turn.kind not in PASSING_KINDS:
-            more = [{"speech": True}, *more]
 
-        def keep(connection: Connection) -> None:
-            if spent:  # first the customer's row, then the chat's, as when storing
-                queries.spend_tokens(connection, turn.customer_id, spent)
+        def make(connection: Connection) -> SavedAnswer:
+            if also:
+                also(connection)
+            return SavedAnswer(text, keyboard, more=more or [])
+
+        def spend(connection: Connection) -> None:
+            if spent:
+                queries.spend_tokens(connection, run.turn.customer_id, spent)
+
+        await self.keep_made(run, make, way=way, first=spend, **facts)
+
+    async def keep_made(
+        self,
+        run: Run,
+        make: Work[SavedAnswer],
+        *,
+        way: Way,
+        first: Work[None],
+        **facts: Any,  # noqa: ANN401 - column values
+    ) -> None:
+        """Store the answer that `make` returns, as `keep` does, in the same transaction.
+
+        `first` is for the customer's row, which is locked before the chat's, as when storing.
+        Somebody's first answer brings the notice of what is kept along.
+        """
+        turn = run.turn
+
+        def keep(connection: Connection) -> SavedAnswer:
+            first(connection)
+            is_first = not turn.told and privacy.tell(connection, turn.customer_id)
             if turn.kind not in PASSING_KINDS:
                 claims.check_claim(connection, turn, self._bot_id, run.worker_id)
+            answer = make(connection)
+            if (
+                turn.speaks
+                and self._speaker.is_on
+                and answer.text
+                and turn.kind not in PASSING_KINDS
+            ):
+                answer.more = [{"speech": True}, *answer.more]
+            if is_first:
+                answer.more = [*answer.more, {"text": self._first_notice}]
             queries.write_answer(
                 connection,
                 turn.message_id,
-                text=text,
-                keyboard=keyboard,
-                more=more,
+                text=answer.text,
+                keyboard=answer.keyboard,
+                more=answer.more,
                 way=way,
                 **facts,
             )
-            if also:
-                also(connection)
             if run.drafts_refused:
                 queries.refuse_drafts(connection, self._bot_id, turn.chat_id)
+            return answer
 
-        await self._database.insist(keep)
-        run.answer.text, run.answer.keyboard, run.answer.more = text, keyboard, more
+        kept = await self._database.insist(keep)
+        run.answer.text, run.answer.keyboard, run.answer.more = kept.text, kept.keyboard, kept.more
         metrics.TURNS.labels("stopped" if facts.get("stopped") else way).inc()
 
     async def note_sent(self, run: Run, sent_ids: list[int]) -> None:

@@ -9,6 +9,7 @@ from inference.knowledge import Entry
 ASK_DATA, SOURCES_DATA = "ask:", "src:"  # ask:<entry's id>, src:<message's id>
 RIGHT_DATA, MEND_DATA = "heard:yes:", "heard:mend:"  # each with the voice message's id
 SPOKEN_DATA, WRITTEN_DATA = "voice:on", "voice:off"
+DELETE_DATA, KEEP_DATA = "forget:yes:", "forget:no:"  # each with the command's message's id
 HUMAN_DATA, ESTIMATE_DATA, CONSULT_DATA = "go:human", "go:estimate", "go:consult"
 
 _VERDICTS = {"up": texts.BUTTON_UP, "down": texts.BUTTON_DOWN}
@@ -67,6 +68,14 @@ def confirm(message_id: int) -> Keyboard:
     """Return the buttons under what may have been heard."""
     right = {"text": texts.BUTTON_RIGHT, "data": f"{RIGHT_DATA}{message_id}"}
     return [[right], *mend(message_id)]
+
+
+def forget(message_id: int) -> Keyboard:
+    """Return the buttons under the question whether to delete everything."""
+    return [
+        [{"text": texts.BUTTON_DELETE, "data": f"{DELETE_DATA}{message_id}"}],
+        [{"text": texts.BUTTON_KEEP, "data": f"{KEEP_DATA}{message_id}"}],
+    ]
 
 
 VOICE: Keyboard = [

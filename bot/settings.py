@@ -114,6 +114,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="음성 파일을 관리자용으로 두는 날 수; 0이면 두지 않음",
     )
+    keep_days: int = Field(
+        default=365,
+        ge=0,
+        le=36_500,
+        description="마지막 말에서 이만큼 지난 대화를 지움 (날); 0이면 지우지 않음",
+    )
     voice: VoiceEngine = Field(
         default="espeak", description="음성 답변: espeak(이 컴퓨터), server(VOICE_URL), off"
     )

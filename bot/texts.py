@@ -19,6 +19,8 @@ HELP = (
     "• /human – 사람과 상담하기 (‘상담원 연결’이라고 보내셔도 돼요)\n"
     "• /new – 새 상담 시작하기 (앞의 이야기는 잊어요)\n"
     "• /stop – 쓰고 있는 답변 멈추기\n"
+    "• /privacy – 무엇을 얼마나 보관하는지\n"
+    "• /delete_me – 내 기록 모두 지우기\n"
     "• /help – 이 도움말\n\n"
     "답변 아래 👍 👎 로 의견을 알려 주시면 더 나은 답을 드릴 수 있어요. "
     "[출처]를 누르면 어떤 자료로 답했는지, 그 아래 질문을 누르면 그 답을 보여드려요."
@@ -106,6 +108,41 @@ ADMIN_LINK = (
     "다른 사람에게 보내지 마세요.\n\n{url}"
 )
 ADMIN_LINK_SENT = "🔑 (로그인 링크)"
+# The notice is a line under somebody's first answer, not a wall before it.
+NOTICE = (
+    "🔒 보내신 글과 음성, 견적은 상담을 위해 저장되고 가게 직원이 볼 수 있어요. {kept} "
+    "주민등록번호나 카드 번호는 적지 마세요. 계속 쓰시면 동의하신 것으로 알게요. 자세히: /privacy"
+)
+KEPT = "마지막 말씀에서 {days:,}일이 지나면 지워요."
+KEPT_FOR_EVER = "지워 달라고 하실 때까지 두어요."
+PRIVACY = (
+    "🔒 **개인정보 안내**\n\n"
+    "• 저장하는 것: 텔레그램의 이름과 번호, 보내신 글과 음성, 답변, 견적과 의견. "
+    "연락을 부탁하시면 알려 주신 이름과 전화번호도요.\n"
+    "• 쓰는 곳: 상담과 견적, 더 나은 답변\n"
+    "• 보는 사람: {shop} 직원. {away}\n"
+    "• 보관: {kept} {sound}\n"
+    "• 지우기: /delete_me 를 보내시면 바로 모두 지워요. "
+    "텔레그램 화면에 남은 글은 텔레그램에서 지워 주세요.\n"
+    "• 주민등록번호나 카드 번호 같은 것은 적지 마세요.\n"
+    "• 문의: {contact}"
+)
+SHOP = "가게"
+SENT_NOWHERE = "답을 만드는 프로그램도 가게의 컴퓨터에서 돌아요."
+SENT_AWAY = "답을 만들려고 {what} 가게가 쓰는 다른 서버에도 보내요."
+SENT_TEXTS, SENT_SOUND = "글을", "음성을"
+SENT_BOTH = "글과 음성을"
+SOUND_KEPT = "음성의 소리는 {days:,}일 뒤에 지워요."
+SOUND_NOT_KEPT = "음성의 소리는 듣고 나서 두지 않아요."
+DELETE = (
+    "지금까지의 대화와 음성, 견적, 이름과 연락처를 모두 지울까요? "
+    "다른 대화방에서 하신 말씀도 함께 지우고, 되돌릴 수 없어요."
+)
+DELETED = (
+    "지웠어요: 메시지 {messages:,}개, 음성 {recordings:,}개, 견적 {estimates:,}개. "
+    "다시 말씀하시면 처음 오신 손님으로 맞을게요."
+)
+NOT_DELETED = "네, 그대로 둘게요."
 
 BUTTON_ESTIMATE = "견적 확인하기"
 BUTTON_CONSULT = "상담하기"
@@ -116,6 +153,8 @@ BUTTON_HUMAN = "🙋 사람과 상담하기"
 BUTTON_STOP = "⏹ 멈추기"
 BUTTON_MEND = "✏️ 다시 말하기 / 고치기"
 BUTTON_RIGHT = "네, 맞아요"
+BUTTON_DELETE = "네, 모두 지워 주세요"
+BUTTON_KEEP = "아니요"
 BUTTON_WRITTEN = "✍️ 글자로"
 BUTTON_SPOKEN = "🔊 음성으로도"
 
@@ -127,5 +166,7 @@ COMMANDS = {
     "human": "사람과 상담하기",
     "new": "새 상담 시작하기",
     "stop": "쓰고 있는 답변 멈추기",
+    "privacy": "무엇을 얼마나 보관하는지",
+    "delete_me": "내 기록 모두 지우기",
     "help": "도움말",
 }

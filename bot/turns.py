@@ -20,6 +20,7 @@ from bot.formatting import parse
 from bot.handoff import Switchboard
 from bot.listening import Listener
 from bot.outbound import Keyboard, Outbound
+from bot.privacy import Privacy, Terms
 from bot.writing import Writer
 from db import estimates, feedback, queries, recordings
 from db.claims import ClaimLostError
@@ -58,6 +59,7 @@ class Turns:
         invitations: Invitations,
         switchboard: Switchboard,
         bot_id: int,
+        terms: Terms,
     ) -> None:
         self._database = database
         self._outbound = outbound
@@ -67,7 +69,8 @@ class Turns:
         self._speaker = speaker
         self._invitations = invitations
         self._switchboard = switchboard
-        self._delivery = Delivery(database, outbound, desk, speaker, bot_id)
+        self._delivery = Delivery(database, outbound, desk, speaker, bot_id, terms.notice)
+        self._privacy = Privacy(database, outbound, self._delivery, desk, terms)
         self._bot_id = bot_id
         self._writer = Writer(outbound, self._delivery, consultant)
 
@@ -168,6 +171,10 @@ class Turns:
                 return await self._call_human(run)
             case "voice":
                 return await self._ask_how_to_answer(run)
+            case "privacy":
+                return await self._privacy.explain(run)
+            case "delete_me":
+                return await self._privacy.ask(run)
             case "estimates":
                 return await self._reply(run, await self._desk.show_all(turn))
             case "admin" if ending := await self._invite(run):
@@ -241,6 +248,8 @@ class Turns:
             case "heard", ["mend", _]:
                 await self._acknowledge(run)
                 return await self._say(run, texts.MEND)
+            case "forget", ["yes" | "no" as choice, message_id] if queries.is_id(message_id):
+                return await self._privacy.choose(run, choice, int(message_id))
             case "voice", [choice] if choice in {"on", "off"}:
                 await self._acknowledge(run)
                 return await self._choose_how_to_answer(run, on=choice == "on")

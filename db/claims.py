@@ -214,6 +214,7 @@ _TURNS = (
         Customer.day_tokens,
         Chat.drafts_refused,
         Customer.speaks,
+        Customer.noticed_at,
         Chat.blocked_at,
         exists()
         .where(
@@ -302,6 +303,7 @@ def _turn(row: Any) -> Turn:  # noqa: ANN401 - a row of `_TURNS`
         row.day_tokens if row.day == day_of(utc_now()) else 0,
         row.drafts_refused,
         speaks=row.speaks,
+        told=row.noticed_at is not None,
         blocked=row.blocked_at is not None,
         taken=row.taken,
         answer=SavedAnswer(row.answer_text, row.keyboard or [], row.sent_ids or [], row.more or []),

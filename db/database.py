@@ -57,6 +57,10 @@ class Database(ABC):
         """
 
     @abstractmethod
+    async def scrub(self) -> None:
+        """Leave nothing of what was deleted in files of our own, as far as that is ours to do."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close all connections."""
 
@@ -129,6 +133,9 @@ class _Postgres(Database):
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
 
+    async def scrub(self) -> None:
+        """Do nothing: Postgres vacuums when it thinks fit."""
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -163,6 +170,17 @@ class _SQLite(Database):
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(work, future))
         return await future
+
+    async def scrub(self) -> None:
+        await asyncio.to_thread(self._empty_log)
+
+    def _empty_log(self) -> None:
+        """Bring the write-ahead log into the file: it holds pages as they were before."""
+        connection = self._engine.raw_connection()  # the pragma works outside of transactions only
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        finally:
+            connection.close()
 
     async def close(self) -> None:
         self._closed = True
@@ -213,6 +231,7 @@ def _configure_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten with zeros
         cursor.execute("PRAGMA busy_timeout=10000")
         cursor.close()
 

@@ -62,6 +62,11 @@ _FINISHED = _OF_CUSTOMER.where(Estimate.result.is_not(None), Estimate.state != "
     _SHOWN
 )
 _ONE = select(*columns()).where(Estimate.id == bindparam("estimate"))
+_CALLED = (
+    select(*columns())
+    .where(Estimate.customer_id == bindparam("customer"), Estimate.called_at.is_not(None))
+    .order_by(Estimate.id)
+)
 _SET_ASIDE = (
     update(Estimate)
     .where(
@@ -100,6 +105,12 @@ def open_estimate(
 def finished(connection: Connection, bot_id: int, chat_id: int, customer_id: int) -> list[Saved]:
     """Return a customer's last estimates that have a sum, the newest first."""
     rows = connection.execute(_FINISHED, {"bot": bot_id, "chat": chat_id, "customer": customer_id})
+    return [Saved(*row) for row in rows]
+
+
+def called(connection: Connection, customer_id: int) -> list[Saved]:
+    """Return the estimates for which a customer waits to be called back."""
+    rows = connection.execute(_CALLED, {"customer": customer_id})
     return [Saved(*row) for row in rows]
 
 

@@ -134,7 +134,9 @@ class Customer(Base):
     """Somebody who wrote to the bot, with what they used of their limits.
 
     `minute` and `day` number the minute and the Korean day that the counts beside them are of;
-    `speaks` says that answers are to be spoken, too.
+    `speaks` says that answers are to be spoken, too; `noticed_at` is when the notice of what is
+    kept was put to an answer. One who had everything deleted has no name, and a `telegram_id`
+    below zero, which is nobody's.
     """
 
     __tablename__ = "customers"
@@ -148,6 +150,7 @@ class Customer(Base):
     day: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     day_tokens: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     speaks: Mapped[bool] = mapped_column(default=False, server_default=false())
+    noticed_at: Mapped[datetime | None]
 
 
 class Worker(Base):

@@ -93,6 +93,7 @@ class Turn:
     drafts_refused: bool = False
     spoken_id: int | None = None  # the voice message that `text` was said in
     speaks: bool = False  # the customer wants answers spoken, too
+    told: bool = False  # the customer knows what is kept of them
     blocked: bool = False  # the customer shut the bot out after writing this
     taken: bool = False  # an admin has taken the chat over
     answer: SavedAnswer = field(default_factory=SavedAnswer)
@@ -202,6 +203,7 @@ def _upsert_customer(dialect: str) -> Insert:
         Customer.day,
         Customer.day_tokens,
         Customer.speaks,
+        Customer.noticed_at,
     )
 
 
@@ -319,6 +321,7 @@ def store(
         held.drafts_refused,
         speaks=customer.speaks,
         taken=added.taken,
+        told=customer.noticed_at is not None,
     )
     is_free = held.worker_id is None and not added.said_before
     return Stored(turn, held.worker_id or worker_id, is_free)

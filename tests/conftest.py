@@ -1,5 +1,6 @@
 """Databases, a browser, a model server; and no silent skips where CI promises to run all."""
 
+import logging
 import os
 import shutil
 import uuid
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -100,6 +102,17 @@ async def customer(server: Running) -> Customer:
     customer = server.playground.customer(1001)
     await customer.send("안녕하세요")
     return customer
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """The log as it was, after a test that configures it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

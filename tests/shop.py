@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Executable, select
+from sqlalchemy import Connection, Executable, select, text
 
 from bot.app import open_consultant, open_database, running_bot
 from bot.playground import client
@@ -65,11 +65,14 @@ def settings_for(
 async def open_shop(
     database_url: str,
     model: ModelServer,
+    *,
+    newcomers: bool = False,
     **changes: Any,  # noqa: ANN401 - settings
 ) -> AsyncIterator[Shop]:
+    """Run a shop; only to `newcomers` it has to say what it keeps of them."""
     async with (
         running() as telegram,
-        open_bot(telegram, database_url, model, **changes) as database,
+        open_bot(telegram, database_url, model, newcomers=newcomers, **changes) as database,
     ):
         yield Shop(telegram.url, telegram.store, telegram.playground, database, model)
 
@@ -85,12 +88,15 @@ async def open_shop_with(settings: Settings, database_url: str) -> AsyncIterator
                 "database_url": SecretStr(database_url),
             }
         )
-        async with (
-            open_database(settings) as database,
-            open_consultant(settings, database) as consultant,
-            running_bot(settings, database, consultant),
-        ):
-            yield Shop(telegram.url, telegram.store, telegram.playground, database, ModelServer())
+        async with open_database(settings) as database:
+            await tell_everybody(database)
+            async with (
+                open_consultant(settings, database) as consultant,
+                running_bot(settings, database, consultant),
+            ):
+                yield Shop(
+                    telegram.url, telegram.store, telegram.playground, database, ModelServer()
+                )
 
 
 @asynccontextmanager
@@ -98,16 +104,39 @@ async def open_bot(
     telegram: Running,
     database_url: str,
     model: ModelServer,
+    *,
+    newcomers: bool = False,
     **changes: Any,  # noqa: ANN401 - settings
 ) -> AsyncIterator[Database]:
     """Run the bot on a playground that is there already."""
     settings = settings_for(telegram.url, database_url, model, **changes)
-    async with (
-        open_database(settings) as database,
-        open_consultant(settings, database) as consultant,
-        running_bot(settings, database, consultant),
-    ):
-        yield database
+    async with open_database(settings) as database:
+        if not newcomers:
+            await tell_everybody(database)
+        async with (
+            open_consultant(settings, database) as consultant,
+            running_bot(settings, database, consultant),
+        ):
+            yield database
+
+
+async def tell_everybody(database: Database) -> None:
+    """Let every customer be one who was told what is kept, from their first message on."""
+
+    def tell(connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                text("ALTER TABLE customers ALTER COLUMN noticed_at SET DEFAULT now()")
+            )
+            return
+        connection.execute(
+            text(
+                "CREATE TRIGGER IF NOT EXISTS told AFTER INSERT ON customers BEGIN UPDATE customers"
+                " SET noticed_at = CURRENT_TIMESTAMP WHERE id = NEW.id; END"
+            )
+        )
+
+    await database.run(tell)
 
 
 async def ask(customer: Customer, text: str, *, answers: int = 1) -> list[client.Message]:

@@ -8,6 +8,7 @@ import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -62,7 +63,7 @@ class SpeechServer:
             self.url = f"http://127.0.0.1:{server.port}/v1"
             yield self
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Return what makes a bot ask this server."""
         return {"speech": "server", "speech_url": self.url, "speech_model": MODEL}
 

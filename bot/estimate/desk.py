@@ -103,6 +103,11 @@ class Desk:
         saved = await self._open(turn)
         return self._offer(saved) if saved else None
 
+    def withdraw(self, saved: Saved) -> list[dict[str, Any]]:
+        """Return what tells the shop that a callback is no longer wanted, and the rest is gone."""
+        text = wording.SHOP_WITHDRAWN.format(number=_number(saved))
+        return [{"to": admin, "text": text} for admin in self._shop.admins]
+
     async def set_aside(self, turn: Turn) -> Work[None] | None:
         """Return what stops an open estimate from taking the texts that follow."""
         saved = await self._open(turn)

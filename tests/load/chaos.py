@@ -284,6 +284,7 @@ class Chaos:
                     Message.chat_id,
                     Message.telegram_message_id,
                     Answer.text,
+                    Answer.more,
                     Answer.sent_ids,
                     Answer.sent_at,
                 )
@@ -305,7 +306,8 @@ class Chaos:
                 ids = (row.sent_ids if row else None) or []
                 noted.update(ids)
                 said = "".join(seen.get(i, "") for i in ids)
-                whole = (row.text if row else None) or ""
+                parts = [row.text or "", *(item["text"] for item in row.more or [])] if row else []
+                whole = "".join(parts)
                 if not ids or "".join(said.split()) != "".join(whole.split()):
                     self.report.lost.append(f"chat {chat}, message {message_id}: {ids}")
                     continue

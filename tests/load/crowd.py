@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bot import texts
 from bot.playground.events import Hub
 from bot.playground.faults import Faults
 from bot.playground.records import Json
@@ -16,6 +17,8 @@ from bot.playground.updates import Updates
 from tests.playground import TOKEN
 
 Listener = Callable[[int, str, Json], None]
+
+_NOTICE = texts.NOTICE.partition("{")[0]
 
 
 class Ears(Hub):
@@ -47,6 +50,8 @@ class Question:
     def see(self, event: str, view: Json) -> None:
         """Note an event of the chat."""
         if event == "typing" or not view.get("text") or view["from"] != "bot":
+            return
+        if view["text"].startswith(_NOTICE):  # no part of the answer that it comes with
             return
         now = time.perf_counter() - self.asked_at
         self.first_s = self.first_s or now

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from sqlalchemy import func, select
@@ -73,7 +74,7 @@ async def measure(note: bytes, notes: int, least: int) -> dict[str, list[float]]
     """
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/voice.db"
-        settings = {"answer_policy": "careful", "messages_a_minute": 0}
+        settings: dict[str, Any] = {"answer_policy": "careful", "messages_a_minute": 0}
         async with ModelServer().serve() as model, open_shop(url, model, **settings) as shop:
             await shop.customer(1).voice(note)  # loads the recogniser
             await asyncio.sleep(1)
