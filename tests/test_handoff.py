@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Row, select
@@ -114,7 +115,7 @@ async def test_who_asks_is_told_when_and_is_not_left_alone_meanwhile(
     ask_for_human: object, database_url: str, model: ModelServer
 ) -> None:
     assert callable(ask_for_human)
-    changes = {"admins": [ADMIN], "shop_hours": ALWAYS, "answer_policy": "careful"}
+    changes: dict[str, Any] = {"admins": [ADMIN], "shop_hours": ALWAYS, "answer_policy": "careful"}
     async with open_shop(database_url, model, **changes) as shop:
         admin, customer = shop.customer(ADMIN), shop.customer(71)
         before = await say(admin, "/start")
@@ -143,7 +144,7 @@ async def test_outside_the_hours_the_next_opening_is_named(
     if days == 0 and utc_now().astimezone(KOREA).hour == 23:
         pytest.skip("shared data")  # nearly midnight
     day = DAYS[opens.weekday()]
-    changes = {"admins": [ADMIN], "shop_hours": f"{day} 23:59-24:00"}
+    changes: dict[str, Any] = {"admins": [ADMIN], "shop_hours": f"{day} 23:59-24:00"}
     async with open_shop(f"sqlite:///{tmp_path / 'hours.db'}", model, **changes) as shop:
         answer = await say(shop.customer(72), "/human")
     named = {0: "오늘", 1: "내일", 3: f"{opens.month}월 {opens.day}일({day})"}[days]
@@ -188,7 +189,7 @@ def test_a_mere_mention_of_people(text: str) -> None:
 
 
 async def test_mere_mentions_open_no_handoff(model: ModelServer, tmp_path: Path) -> None:
-    changes = {"admins": [ADMIN], "answer_policy": "careful"}
+    changes: dict[str, Any] = {"admins": [ADMIN], "answer_policy": "careful"}
     async with open_shop(f"sqlite:///{tmp_path / 'mentions.db'}", model, **changes) as shop:
         customer = shop.customer(74)
         for text in (
@@ -204,7 +205,7 @@ async def test_mere_mentions_open_no_handoff(model: ModelServer, tmp_path: Path)
 async def test_within_an_estimate_a_wish_for_a_human_is_no_answer_to_it(
     database_url: str, model: ModelServer
 ) -> None:
-    changes = {"admins": [ADMIN], "shop_hours": ALWAYS}
+    changes: dict[str, Any] = {"admins": [ADMIN], "shop_hours": ALWAYS}
     async with open_shop(database_url, model, **changes) as shop:
         customer = shop.customer(75)
         asked = await say(customer, "/estimate")
@@ -222,7 +223,7 @@ async def test_a_taken_chat_is_the_admins_until_it_is_given_back(
     database_url: str, model: ModelServer
 ) -> None:
     model.reply = lambda _: "네, 그렇습니다."
-    changes = {"admins": [ADMIN], "answer_check": False}
+    changes: dict[str, Any] = {"admins": [ADMIN], "answer_check": False}
     async with open_shop(database_url, model, **changes) as shop, admins_desk(database_url) as desk:
         customer = shop.customer(76)
         await say(customer, AIRING)
@@ -269,7 +270,7 @@ async def test_a_taken_chat_is_the_admins_until_it_is_given_back(
 async def test_no_rating_or_other_buttons_stand_under_an_admins_words(
     database_url: str, model: ModelServer
 ) -> None:
-    changes = {"admins": [ADMIN], "messages_a_minute": 1}
+    changes: dict[str, Any] = {"admins": [ADMIN], "messages_a_minute": 1}
     async with open_shop(database_url, model, **changes) as shop, admins_desk(database_url) as desk:
         customer = shop.customer(77)
         await say(customer, "/start")
@@ -290,7 +291,7 @@ async def test_no_rating_or_other_buttons_stand_under_an_admins_words(
 async def test_a_voice_message_to_the_admin_is_made_text_and_left_unanswered(
     database_url: str, model: ModelServer, speech: SpeechServer
 ) -> None:
-    changes = {"admins": [ADMIN], **speech.settings()}
+    changes: dict[str, Any] = {"admins": [ADMIN], **speech.settings()}
     async with open_shop(database_url, model, **changes) as shop, admins_desk(database_url) as desk:
         customer = shop.customer(78)
         await say(customer, "/start")
@@ -367,7 +368,7 @@ async def test_killed_between_storing_and_sending_it_comes_once(
         async with bot_process(telegram, model, database_url, tmp_path):
             await wait_until_said(customer, "괜찮으세요?")
             await asyncio.sleep(0.5)
-        assert (await said(customer))[1:] == [TAKES, "내일 오전에 찾아뵐게요.", "괜찮으세요?"]
+        assert (await said(customer))[2:] == [TAKES, "내일 오전에 찾아뵐게요.", "괜찮으세요?"]
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -387,7 +388,7 @@ async def test_of_several_processes_one_says_it(database_url: str, model: ModelS
             await wait_until_said(customer, "3")
         await asyncio.sleep(1.5)  # another tick of each
         for customer in customers:
-            assert (await said(customer))[1:] == [TAKES, "0", "1", "2", "3"]
+            assert (await said(customer))[2:] == [TAKES, "0", "1", "2", "3"]
 
 
 # The database's side

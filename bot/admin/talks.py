@@ -67,7 +67,7 @@ class TalkPages:
         def find(connection: Connection) -> conversations.Page:
             if wanted.text:
                 search.catch_up(connection, _INDEXED)
-                access.note(connection, person.telegram_id, "search", wanted.text)
+                access.note(connection, person.telegram_id, "search")
             return conversations.find(connection, wanted, before=before)
 
         page = await self._database.insist(find)
