@@ -32,7 +32,9 @@ knowledge_app = typer.Typer(
 )
 models_app = typer.Typer(help="모델 파일을 받고 확인합니다.", no_args_is_help=True)
 db_app = typer.Typer(help="데이터베이스를 옮기고 확인합니다.", no_args_is_help=True)
+conversations_app = typer.Typer(help="상담을 내보냅니다.", no_args_is_help=True)
 app.add_typer(knowledge_app, name="knowledge")
+app.add_typer(conversations_app, name="conversations")
 app.add_typer(models_app, name="models")
 bench_app = typer.Typer(help="가진 자료로 성적을 잽니다.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
@@ -253,6 +255,44 @@ def check_knowledge(
         raise typer.Exit(FAILED)
 
 
+@conversations_app.command("export")
+def export_conversations(
+    out: Annotated[
+        Path,
+        typer.Option(metavar="파일", help="적을 파일; -는 표준 출력", show_default=False),
+    ],
+    form: Annotated[Literal["jsonl", "csv"], typer.Option("--format", help="파일의 꼴")] = "jsonl",
+    since: Annotated[
+        str | None, typer.Option(metavar="날짜", help="이날부터 (예: 2026-11-01)")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="날짜", help="이날까지")] = None,
+    reviewed_only: Annotated[
+        bool, typer.Option("--reviewed-only", help="관리자가 검토한 답만")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="개인정보를 가리지 않고 (다른 곳에 주지 마세요)")
+    ] = False,
+) -> None:
+    """상담의 질문과 답을 학습에 쓸 꼴로 내보냅니다. 개인정보는 가립니다.
+
+    나쁘다고 검토된 답은 고친 답이 있을 때만 들어갑니다. 누가 언제 내보냈는지 남습니다.
+    """
+    from bot import export_command
+
+    settings = _settings()
+
+    async def run() -> None:
+        selection = export_command.Selection(
+            export_command.read_day(since) if since else None,
+            export_command.read_day(until) if until else None,
+            reviewed_only=reviewed_only,
+            raw=raw,
+        )
+        await export_command.export(settings, out, form, selection, say=_tell)
+
+    _run(run())
+
+
 @app.command()
 def transcribe(
     path: Annotated[Path, typer.Argument(metavar="파일", help="OGG/Opus, MP3, M4A, WAV …")],
@@ -430,6 +470,11 @@ def _explain(error: Exception) -> str:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _tell(line: str) -> None:
+    """Say something beside the output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

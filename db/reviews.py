@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.orm import InstrumentedAttribute
 
 from db.models import DOUBTFUL, Answer, Conversation, Feedback, Kind, Message, Review, Way
 from db.queries import insert_into
@@ -117,8 +118,13 @@ _SHOWN = (
 )
 
 
-def _waiting(statement: Select[int]) -> Select[int]:
-    """Return the newest of a statement's answers that nobody has reviewed or has in hand."""
+def _waiting(
+    statement: Select[int], answer_id: InstrumentedAttribute[int] = Answer.id
+) -> Select[int]:
+    """Return the newest of a statement's answers that nobody has reviewed or has in hand.
+
+    It goes along `answer_id`, the column of the statement's index.
+    """
     taken = exists().where(
         Review.answer_id == Answer.id,
         or_(Review.reviewed_at.is_not(None), Review.claimed_until > bindparam("now")),
@@ -126,7 +132,7 @@ def _waiting(statement: Select[int]) -> Select[int]:
     return (
         statement.join(Message, Message.id == Answer.message_id)
         .where(IS_CONSULTATION, ~taken)
-        .order_by(Answer.id.desc())
+        .order_by(answer_id.desc())
         .limit(1)
     )
 
@@ -137,7 +143,8 @@ _QUEUES = (
     _waiting(
         select(Answer.id)
         .join(Feedback, Feedback.answer_id == Answer.id)
-        .where(Feedback.value == literal(-1, literal_execute=True))
+        .where(Feedback.value == literal(-1, literal_execute=True)),
+        Feedback.answer_id,
     ),
     _waiting(select(Answer.id).where(text(f"({DOUBTFUL})"))),
     _waiting(select(Answer.id)),
