@@ -25,7 +25,7 @@ from bot.app import open_database
 from bot.errors import BadInputError, OperatorError
 from bot.masking import mask
 from bot.settings import Settings
-from db import exports, queries
+from db import access, exports, queries
 from db.database import Database
 from db.exports import Answered
 from db.queries import KOREA, Exchange
@@ -35,6 +35,7 @@ Format = Literal["jsonl", "csv"]
 Record = dict[str, Any]
 
 STDOUT = Path("-")
+_COMMAND_LINE = 0  # in place of an admin
 _PAGE = 200  # answers to a transaction: a bot on the same SQLite file waits for its end
 _PAST_EXCHANGES = 8  # as many as a turn looks back
 _TOLD_EVERY = 10_000
@@ -76,11 +77,11 @@ async def export(
 ) -> None:
     """Write the selected answers to a file, or to standard output; the log knows of it first."""
     async with open_database(settings, beside=True) as database:
-        await database.run(lambda c: exports.note(c, 0, selection.describe()))
+        await database.run(lambda c: access.note(c, _COMMAND_LINE, "export", selection.describe()))
         written = 0
         with _opened(path) as file:
             write = _writer(form, file)
-            async for record in _records(database, selection):
+            async for record in read_records(database, selection):
                 write(record)
                 written += 1
                 if written % _TOLD_EVERY == 0:
@@ -91,7 +92,7 @@ async def export(
     )
 
 
-async def _records(database: Database, selection: Selection) -> AsyncIterator[Record]:
+async def read_records(database: Database, selection: Selection) -> AsyncIterator[Record]:
     """Return the selected answers as records, a page of them in memory at a time."""
     last = 0
     while True:
@@ -188,7 +189,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _writer(form: Format, file: BinaryIO) -> Callable[[Record], object]:
     """Return what writes a record to `file`."""
     if form == "jsonl":
-        return lambda record: file.write(f"{_as_json(record)}\n".encode())
+        return lambda record: file.write(f"{to_json(record)}\n".encode())
     rows = csv.DictWriter(codecs.getwriter("utf-8-sig")(file), _COLUMNS)
     rows.writeheader()
     return lambda record: rows.writerow({name: _cell(value) for name, value in record.items()})
@@ -198,11 +199,12 @@ def _cell(value: object) -> object:
     """Return what a spreadsheet shows as it is, and never runs."""
     if isinstance(value, list):
         is_plain = all(isinstance(item, str) for item in value)
-        value = " ".join(value) if is_plain else _as_json(value)
+        value = " ".join(value) if is_plain else to_json(value)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value
 
 
-def _as_json(value: object) -> str:
+def to_json(value: object) -> str:
+    """Return a value as a line of JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -7,11 +7,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
 from db.models import (
     Answer,
-    AuditEntry,
     Conversation,
     Customer,
     Estimate,
@@ -19,7 +18,6 @@ from db.models import (
     Message,
     Review,
     Way,
-    utc_now,
 )
 from db.reviews import IS_CONSULTATION
 
@@ -114,12 +112,3 @@ def names(connection: Connection, customer_ids: Collection[int]) -> dict[int, se
             if name:
                 found[id_].add(name)
     return found
-
-
-def note(connection: Connection, telegram_id: int, subject: str) -> None:
-    """Log that somebody exports; 0 is the command line."""
-    connection.execute(
-        insert(AuditEntry).values(
-            at=utc_now(), telegram_id=telegram_id, action="export", subject=subject
-        )
-    )

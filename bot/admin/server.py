@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bot.admin.door import Door, redirect
 from bot.admin.estimates import EstimatePages
+from bot.admin.export import ExportPages
 from bot.admin.knowledge import KnowledgePages
 from bot.admin.log import LogPages
 from bot.admin.numbers import NumberPages
@@ -62,6 +63,7 @@ def create_app(
     ReviewPages(database, view).add_routes(app, door)
     KnowledgePages(database, library, view).add_routes(app, door)
     EstimatePages(database, view, shop_name, shop_phone).add_routes(app, door)
+    ExportPages(database).add_routes(app, door)
     NumberPages(database, view).add_routes(app, door)
     LogPages(database, view, roles).add_routes(app, door)
     return app
