@@ -89,7 +89,7 @@ HUMAN_LATER = (
 )
 OPENING_DAYS = {0: "오늘", 1: "내일"}
 OPENING_DATE = "{month}월 {day}일({weekday})"
-HUMAN_ASKED = "이미 가게에 알려 두었으니 조금만 기다려 주세요."
+HUMAN_ASKED = "이미 가게에 알려 두었어요."
 HUMAN_THERE = "지금 상담원과 이야기하고 계세요. 하실 말씀을 그대로 보내 주세요."
 HUMAN_TAKES_OVER = "이제 상담원이 직접 답해 드려요."
 HUMAN_GIVES_BACK = "다시 딥봇이 답해 드려요."

@@ -17,7 +17,7 @@ from bot import fixed, texts
 from bot.estimate import wording
 from bot.hours import DAYS
 from bot.playground.client import Customer
-from db import handoffs
+from db import claims, handoffs
 from db.database import Database, open_database
 from db.handoffs import NotTakenError, new_update_id
 from db.models import Answer, Conversation, Handoff, Kind, Message, Recording, utc_now
@@ -410,6 +410,27 @@ async def test_a_message_after_an_admins_is_answered_after_it(database: Database
     first = await next_turn(database, one)
     assert first
     assert (first.kind, first.text, first.taken) == (Kind.ADMIN, TAKES, True)
+
+
+async def test_one_worker_takes_a_free_chat_and_none_takes_anothers(database: Database) -> None:
+    one, two = [await register(database) for _ in range(2)]
+    desk = Desk(database, bot=1)
+    for chat in range(10):
+        await store(database, chat, one, chat=100 + chat)
+        await desk.take(100 + chat)
+
+    async def take_said(worker: str, running: list[int]) -> list[int]:
+        return await database.insist(lambda c: claims.take_said(c, 1, worker, running))
+
+    assert await take_said(two, []) == []  # the other has them all
+    assert await take_said(one, list(range(101, 110))) == [100]  # and runs all but one
+    for chat in range(10):
+        while turn := await next_turn(database, one, 100 + chat):
+            await finish(database, turn)
+        await desk.say(100 + chat, "네")
+    took = await asyncio.gather(take_said(one, []), take_said(two, []))
+    assert sorted(took[0] + took[1]) == list(range(100, 110))
+    assert await take_said(one, []) == sorted(took[0])  # until they are run
 
 
 async def test_one_admin_has_a_chat(database: Database) -> None:
