@@ -4,6 +4,7 @@ The list is gone through by where one stands, never by counting from its beginni
 that goes on moves to the front, and so is not met again further on.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,16 +13,15 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
+    Text,
     and_,
     bindparam,
     cast,
-    exists,
     func,
+    or_,
     select,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from db import search
 from db.models import (
@@ -77,7 +77,7 @@ class Filter:
             Mark.DISLIKED: self.rating == -1,
             Mark.FAILED: self.failed,
             Mark.UNSURE: self.unsure,
-            Mark.REVIEWED: self.reviewed is True,
+            Mark.REVIEWED: self.reviewed is True or self.label is not None,
             Mark.UNREVIEWED: self.reviewed is False,
         }
         return Mark(sum(mark for mark, is_wanted in wanted.items() if is_wanted))
@@ -113,6 +113,7 @@ class Listed:
     messages: int
     snippet: Snippet | None
     marks: Mark
+    labels: list[str]
     is_waiting: bool
 
 
@@ -204,6 +205,7 @@ _ROWS = select(
     Conversation.started_at,
     Conversation.last_at,
     Conversation.marks,
+    Conversation.labels,
     select(func.count())
     .select_from(Message)
     .where(Message.conversation_id == Conversation.id, Message.kind.not_in(_SILENT))
@@ -230,7 +232,7 @@ def find(
         found = _next(connection, conditions, before, limit + 1)
         more = found[limit - 1] if len(found) > limit else None
         return Page(_describe(connection, found[:limit], None), more)
-    if (candidates := search.candidates(connection.dialect.name, words)) is not None:
+    if (candidates := search.candidates(connection, words)) is not None:
         conditions.append(Conversation.id.in_(candidates))
     snippets: dict[int, Snippet] = {}
     holding: list[Cursor] = []
@@ -262,7 +264,7 @@ def _conditions(dialect: str, wanted: Filter) -> list[ColumnElement[bool]]:
     if wanted.customer_id is not None:
         conditions.append(Conversation.customer_id == wanted.customer_id)
     if wanted.label is not None:
-        conditions.append(Conversation.id.in_(_labelled(dialect, wanted.label)))
+        conditions.append(_has_label(dialect, wanted.label))
     if wanted.waiting:
         conditions.append(Conversation.id.in_(_WAITING))
     return conditions
@@ -272,17 +274,14 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), KOREA).astimezone(UTC)
 
 
-def _labelled(dialect: str, label: str) -> Select[int]:
-    """Return the query for the conversations with an answer that a reviewer gave a label."""
-    of = (
-        select(Message.conversation_id)
-        .join(Answer, Answer.message_id == Message.id)
-        .join(Review, Review.answer_id == Answer.id)
-    )
-    if dialect == "postgresql":
-        return of.where(cast(Review.labels, JSONB).contains([label]))
-    labels = func.json_each(Review.labels).table_valued("value")
-    return of.where(exists().select_from(labels).where(labels.c.value == label))
+def _has_label(dialect: str, label: str) -> ColumnElement[bool]:
+    """Return whether a label is among a conversation's, by the text of their JSON.
+
+    A quotation mark inside of a label stands behind a backslash there, so that none begins one.
+    """
+    find = func.instr if dialect == "sqlite" else func.strpos
+    labels, quoted = cast(Conversation.labels, Text), json.dumps(label)
+    return or_(find(labels, f"[{quoted}") > 0, find(labels, f", {quoted}") > 0)
 
 
 def _next(
@@ -321,6 +320,7 @@ def _describe(
             messages=row.messages,
             snippet=snippets.get(row.id),
             marks=Mark(row.marks),
+            labels=row.labels,
             is_waiting=row.is_waiting,
         )
         for row in map(rows.__getitem__, ids)
@@ -340,9 +340,13 @@ def _read_for(
     missing = {cursor.id: set(words) for cursor in conversations}
     best: dict[int, tuple[int, Snippet]] = {}
     for conversation_id, message_id, said in _said(connection, list(missing)):
-        held = [word for word in words if word in search.fold(said)]
-        missing[conversation_id] -= set(held)
-        if len(held) > best.get(conversation_id, (0,))[0]:
+        most = best[conversation_id][0] if conversation_id in best else 0
+        if most == len(words):
+            continue
+        folded = search.fold(said)
+        held = [word for word in words if word in folded]
+        missing[conversation_id].difference_update(held)
+        if len(held) > most:
             snippet = Snippet(message_id, _excerpt(said, held[0]))
             best[conversation_id] = len(held), snippet
     return {id_: best[id_][1] for id_, left in missing.items() if not left}

@@ -182,8 +182,8 @@ class Chat(Base):
 class Conversation(Base):
     """What one customer and the bot said in one chat until /new.
 
-    `last_at` is when a message last came. `marks` are a `Mark`; whatever may change them, or a
-    text, says so by `stale`, and `db/search.py` follows.
+    `last_at` is when a message last came. `marks` are a `Mark`, `labels` what reviewers gave its
+    answers; whatever may change them, or a text, says so by `stale`, and `db/search.py` follows.
     """
 
     __tablename__ = "conversations"
@@ -207,6 +207,7 @@ class Conversation(Base):
     last_at: Mapped[datetime] = mapped_column(default=utc_now, server_default=text("'1970-01-01'"))
     stale: Mapped[bool] = mapped_column(default=True, server_default=true())
     marks: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    labels: Mapped[list[str]] = mapped_column(JSON, default=list, server_default="[]")
 
 
 class Message(Base):

@@ -11,6 +11,7 @@ function works inside the caller's transaction.
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,17 +92,28 @@ def texts_of(conversation_ids: Collection[int]) -> Select[int, int, str, str | N
     )
 
 
-def candidates(dialect: str, wanted: Sequence[str]) -> Select[int] | None:
-    """Return the query for the conversations that may hold all the words; None: any may."""
+def candidates(connection: Connection, wanted: Sequence[str]) -> Select[int] | None:
+    """Return the query for the conversations that may hold all the words; None: any may.
+
+    It is to be run in this transaction.
+    """
     terms = _query_terms(wanted)
     if not terms:
         return None
-    if dialect == "sqlite":
+    if connection.dialect.name == "sqlite":
         fts = table("search_fts", column("rowid"))
         return select(fts.c.rowid).where(literal_column("search_fts").op("MATCH")(_spell(terms)))
+    # Postgres takes reading every row for cheap, since it does not count what lies beside the
+    # table: the terms. And it guesses badly how many rows hold all of several.
+    connection.execute(_USE_INDEX)
     found = select(SearchTerms.conversation_id).where(SearchTerms.terms.contains(terms))
-    # Postgres guesses badly how many hold all of several terms, and goes through the list instead.
     return select(found.cte("found").prefix_with("MATERIALIZED").c.conversation_id)
+
+
+# Compiling a query takes longer than running it, and begins where a plan without an index does.
+_USE_INDEX = text(
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
+)
 
 
 # Keeping the index
@@ -142,7 +154,8 @@ _MARKED: dict[Mark, ColumnElement[bool]] = {
 _LOOK = (
     select(
         Message.conversation_id,
-        func.max(Message.id).label("newest"),
+        func.max(Message.id),
+        func.max(case((Message.done_at.is_(None), 1), else_=0)),
         *(func.max(case((is_so, int(mark)), else_=0)) for mark, is_so in _MARKED.items()),
     )
     .outerjoin(Recording, Recording.message_id == Message.id)
@@ -156,7 +169,16 @@ _LOOK = (
 _MARK = (
     update(Conversation)
     .where(Conversation.id == bindparam("conversation"))
-    .values(stale=false(), marks=bindparam("seen"))
+    .values(stale=false(), marks=bindparam("seen"), labels=bindparam("given"))
+)
+_LABELS = (
+    select(Message.conversation_id, Review.labels)
+    .join(Answer, Answer.message_id == Message.id)
+    .join(Review, Review.answer_id == Answer.id)
+    .where(
+        Message.conversation_id.in_(bindparam("ids", expanding=True)),
+        Review.reviewed_at.is_not(None),
+    )
 )
 _INDEXED = select(SearchTerms.conversation_id, SearchTerms.terms).where(
     SearchTerms.conversation_id.in_(bindparam("ids", expanding=True))
@@ -172,7 +194,9 @@ def catch_up(connection: Connection, limit: int = 100) -> int:
 
     One in which a turn runs is left until it ends: then all that was said is written down.
     """
-    had = {row.id: row.terms for row in connection.execute(_STALE, {"most": limit})}
+    had: dict[int, list[int] | None] = {
+        row.id: row.terms for row in connection.execute(_STALE, {"most": limit})
+    }
     if not had:
         return 0
     said: dict[int, list[str]] = {}
@@ -180,21 +204,44 @@ def catch_up(connection: Connection, limit: int = 100) -> int:
         said.setdefault(conversation_id, []).extend(filter(None, texts))
     seen: dict[int, int] = dict.fromkeys(had, 0)
     rows = []
-    for conversation_id, newest, *marks in connection.execute(_LOOK, {"ids": list(had)}):
+    for conversation_id, newest, is_running, *marks in connection.execute(
+        _LOOK, {"ids": list(had)}
+    ):
+        if is_running:  # stored since they were looked for, before their rows were locked
+            del seen[conversation_id]
+            continue
         seen[conversation_id] = sum(marks)
         terms = np.array(had[conversation_id] or [], np.int32)
         terms = np.union1d(terms, _terms(said.get(conversation_id, [])))
         rows.append({"conversation_id": conversation_id, "up_to": newest, "terms": terms.tolist()})
-    connection.execute(_MARK, [{"conversation": id_, "seen": marks} for id_, marks in seen.items()])
-    if not rows:
-        return len(had)
-    if connection.dialect.name == "sqlite":
-        grown = [row for row in rows if len(row["terms"]) > len(had[row["conversation_id"]] or [])]
-        ids = [row["conversation_id"] for row in grown]
-        _write_fts(connection, _FTS_REMOVE, {id_: had[id_] for id_ in ids if had[id_]})
-        _write_fts(connection, _FTS_ADD, {row["conversation_id"]: row["terms"] for row in grown})
-    connection.execute(_upsert_terms(connection.dialect.name), rows)
+    if seen:
+        labels: dict[int, set[str]] = {}
+        reviewed = [id_ for id_, marks in seen.items() if marks & Mark.REVIEWED]
+        for conversation_id, given in connection.execute(_LABELS, {"ids": reviewed}):
+            labels.setdefault(conversation_id, set()).update(given)
+        connection.execute(
+            _MARK,
+            [
+                {"conversation": id_, "seen": marks, "given": sorted(labels.get(id_, ()))}
+                for id_, marks in seen.items()
+            ],
+        )
+    if rows:
+        _write(connection, rows, had)
     return len(had)
+
+
+def _write(
+    connection: Connection, rows: list[dict[str, Any]], had: dict[int, list[int] | None]
+) -> None:
+    """Write rows of terms, each of them grown from what it had."""
+    if connection.dialect.name == "sqlite":
+        terms = {row["conversation_id"]: row["terms"] for row in rows}
+        before = {id_: old for id_ in terms if (old := had[id_]) is not None}
+        grown = {id_: new for id_, new in terms.items() if new != before.get(id_)}
+        _write_fts(connection, _FTS_REMOVE, {id_: before[id_] for id_ in before if id_ in grown})
+        _write_fts(connection, _FTS_ADD, grown)
+    connection.execute(_upsert_terms(connection.dialect.name), rows)
 
 
 def touch(connection: Connection, message_id: int) -> None:

@@ -274,6 +274,21 @@ async def test_a_filter_finds_what_it_names_and_nothing_else(database: Database,
     await database.run(work)
 
 
+async def test_a_label_is_one_as_a_whole(database: Database) -> None:
+    def work(c: Connection) -> None:
+        turn = say(c, 1, "물음", "답")
+        review(c, turn, 'x"a', "뜻이 다름", "b")
+        other = say(c, 2, "물음", "답", chat=6)
+        review(c, other, "a", is_done=False)
+        assert found(c, Filter(label="뜻이 다름")) == found(c, Filter(label='x"a'))
+        assert found(c, Filter(label="b")) == [turn.conversation_id]
+        for label in ("a", "뜻", "다름", "", 'x\\"a', "%", 'b"]', "\0"):
+            assert found(c, Filter(label=label)) == []
+        assert conversations.find(c, Filter()).conversations[1].labels == ["b", 'x"a', "뜻이 다름"]
+
+    await database.run(work)
+
+
 async def test_of_a_customer(database: Database) -> None:
     def work(c: Connection) -> None:
         one = say(c, 1, "하나", chat=7)

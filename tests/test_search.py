@@ -237,7 +237,7 @@ async def test_who_is_deleted_leaves_nothing_in_the_index(database: Database) ->
 
 def _hits(connection: Connection, words: str) -> list[int]:
     """Return what the index itself finds."""
-    query = search.candidates(connection.dialect.name, search.words(words))
+    query = search.candidates(connection, search.words(words))
     assert query is not None
     return list(connection.scalars(query))
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         ("last_at", sa.DateTime(timezone=True), sa.text("'1970-01-01'")),
         ("stale", sa.Boolean(), sa.true()),
         ("marks", sa.Integer(), sa.text("0")),
+        ("labels", sa.JSON(), "[]"),
     ):
         op.add_column(
             "conversations", sa.Column(name, type_, server_default=default, nullable=False)
@@ -54,14 +55,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("conversation_id", name=op.f("pk_search_terms")),
     )
     if op.get_bind().dialect.name == "postgresql":
-        # New rows wait in a list that every search reads through: a short one.
-        op.create_index(
-            "search_fts",
-            "search_terms",
-            ["terms"],
-            postgresql_using="gin",
-            postgresql_with={"gin_pending_list_limit": 512},
-        )
+        op.create_index("search_fts", "search_terms", ["terms"], postgresql_using="gin")
     else:
         op.execute(
             "CREATE VIRTUAL TABLE search_fts USING fts5"
@@ -77,5 +71,5 @@ def downgrade() -> None:
     op.drop_index(_LIST, table_name="conversations")
     op.drop_index("ix_messages_conversation_id_id", table_name="messages")
     op.create_index("ix_messages_conversation_id", "messages", ["conversation_id"])
-    for name in ("marks", "stale", "last_at"):
+    for name in ("labels", "marks", "stale", "last_at"):
         op.drop_column("conversations", name)
