@@ -10,14 +10,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 import structlog
+from playwright.async_api import Browser, async_playwright
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from bot.playground.client import Customer
 from db.database import Database, open_database, upgrade
+from tests.browsing import FLAGS
 from tests.load.postgres import postgres_server
 from tests.modelserver import ModelServer
 from tests.playground import Running, running
+from tests.sounds import encode, tone
 
 # Machines are noisy: a slow example is no failure.
 hypothesis.settings.register_profile("steady", deadline=None)
@@ -123,3 +126,15 @@ def chromium() -> str:
     if not found:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     return found
+
+
+@pytest.fixture
+async def browser(chromium: str, tmp_path: Path) -> AsyncIterator[Browser]:
+    """A browser whose microphone plays a file."""
+    sound = tmp_path / "microphone.wav"
+    sound.write_bytes(encode(tone(5.0), "wav", rate=48_000))
+    heard = f"--use-file-for-fake-audio-capture={sound}"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, heard])
+        yield browser
+        await browser.close()

@@ -1,61 +1,26 @@
 """The chat page in a real browser, over the real bot."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from bot import texts
 from inference.speech.sound import decode
+from tests.browsing import page_at
 from tests.modelserver import ModelServer
 from tests.shop import open_shop
-from tests.sounds import encode, tone
 from tests.speechserver import SpeechServer
 
 pytestmark = pytest.mark.browser
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
-_FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
-)
-
-
-@pytest.fixture
-async def browser(chromium: str, tmp_path: Path) -> AsyncIterator[Browser]:
-    """A browser whose microphone plays a file."""
-    sound = tmp_path / "microphone.wav"
-    sound.write_bytes(encode(tone(5.0), "wav", rate=48_000))
-    heard = f"--use-file-for-fake-audio-capture={sound}"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=[*_FLAGS, heard])
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'browser.db'}"
-
-
-@asynccontextmanager
-async def page_at(browser: Browser, url: str, *, phone: bool = False) -> AsyncIterator[Page]:
-    size = {"width": 360, "height": 740} if phone else {"width": 1280, "height": 800}
-    context = await browser.new_context(
-        viewport={"width": size["width"], "height": size["height"]}, permissions=["microphone"]
-    )
-    page = await context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
-    await page.goto(url)
-    yield page
-    await context.close()
-    assert problems == []
 
 
 async def send(page: Page, text: str) -> None:
