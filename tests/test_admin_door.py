@@ -122,7 +122,8 @@ async def test_a_change_needs_the_forms_token(pages: Pages) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}]
+    "headers",
+    [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
 )
 async def test_a_change_from_another_site_is_refused(pages: Pages, headers: dict[str, str]) -> None:
     async with pages.visit(ADMIN) as admin:

@@ -30,7 +30,7 @@ _HEADERS = {
         "base-uri 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # else browsers hide from us where a form came from
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",  # a shared computer keeps nothing of what customers wrote
@@ -98,8 +98,8 @@ class Door:
             raise web.HTTPMisdirectedRequest
         if request.method in _CHANGING:
             site = request.headers.get("Sec-Fetch-Site", "same-origin")
-            origin = urlsplit(request.headers.get("Origin", "")).hostname
-            if site not in _SAFE_SITES or origin not in {None, host}:
+            origin = request.headers.get("Origin")
+            if site not in _SAFE_SITES or (origin and urlsplit(origin).hostname != host):
                 raise web.HTTPForbidden
         return await handler(request)
 

@@ -12,6 +12,7 @@ from bot.admin.door import PERSON, Door, redirect
 from bot.admin.roles import Role
 from bot.admin.view import View
 from bot.library import Library
+from bot.masking import mask
 from db import access, reviews
 from db import knowledge as rows
 from db.database import Database
@@ -76,7 +77,9 @@ class KnowledgePages:
             judged = await self._database.insist(lambda c: reviews.show(c, int(answer_id)))
             if judged is None:
                 raise web.HTTPNotFound
-            entry = Entry(entry.id, (judged.question,), OTHER, (judged.corrected or judged.answer,))
+            # What a customer said of themselves is no knowledge.
+            question, answer = mask(judged.question), judged.corrected or judged.answer
+            entry = Entry(entry.id, (question,), OTHER, (answer,))
         return self._form(request, entry, is_new=True, answer_id=answer_id)
 
     def _form(
