@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -106,7 +106,7 @@ async def read_records(database: Database, selection: Selection) -> AsyncIterato
 
 def _read(
     connection: Connection, *, after: int, selection: Selection
-) -> list[tuple[Answered, list[Exchange], set[str]]]:
+) -> list[tuple[Answered, list[Exchange], frozenset[str]]]:
     """Return a page of answers, with what was said before and the customer's names."""
     found = exports.page(
         connection,
@@ -123,7 +123,7 @@ def _read(
             queries.history(
                 connection, answered.conversation_id, answered.message_id, _PAST_EXCHANGES
             ),
-            names[answered.customer_id],
+            frozenset(names[answered.customer_id]),
         )
         for answered in found
     ]
@@ -133,11 +133,18 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time(), KOREA).astimezone(UTC)  # SQLite compares what is stored
 
 
-def _record(answered: Answered, past: list[Exchange], names: set[str], *, raw: bool) -> Record:
+@lru_cache(maxsize=10_000)  # what was said comes again as the past of what follows
+def _mask(text: str, names: frozenset[str]) -> str:
+    return mask(text, names=names)
+
+
+def _record(
+    answered: Answered, past: list[Exchange], names: frozenset[str], *, raw: bool
+) -> Record:
     """Return an answer as a line of the export."""
 
     def said(role: str, text: str) -> dict[str, str]:
-        return {"role": role, "content": text if raw else mask(text, names=names)}
+        return {"role": role, "content": text if raw else _mask(text, names)}
 
     prompt = [
         *(

@@ -60,7 +60,7 @@ class _Plain(dict[int, str]):
             plain = str(digit)
         elif category == "Pd" or char in "ㅡ~∼〜·・−":
             plain = "-"
-        elif category in {"Cf", "Cc", "Zs"}:
+        elif category in {"Cf", "Cc", "Zs"} and char != "\n":
             plain = " "
         else:
             plain = unicodedata.normalize("NFKC", char)
@@ -87,7 +87,7 @@ _CARD = r"(?<!\d)(?:(?:\d{4}[ .-]{0,3}){3}\d{4}|3[47]\d\d[ .-]{0,3}\d{6}[ .-]{0,
 
 # A mobile number may be said: 공일공에 일이삼사 다시 오육칠팔.
 _SAID = "(?:[0-9공영일이삼사오육륙칠팔구]|하나|둘)"
-_GAP = r"(?:[ ()./,:*_-]|에|다시|대시){0,4}"
+_GAP = r"(?:[ \n()./,:*_-]|에|다시|대시){0,4}"
 _ABROAD = rf"(?:\+ ?82|82(?=[ -])){_GAP}"
 _PHONE = (
     r"(?<!\d)(?<!\d{4}[./-])(?!0\d[./]\d\d ?-)\(?"  # no date
@@ -122,7 +122,7 @@ _ESTATE = (
     r"(?:(?:[가-힣]{2,5} )?\d{1,2}단지 ?)?"
 )
 _FLAT = (
-    rf"{_ESTATE}(?<![가-힣\d])(?:\d{{1,4}}|[가나다라마바사A-Za-z])동 ?\d{{3,4}}(?:호|{_END})"
+    rf"{_ESTATE}(?:(?<!\d)\d{{1,4}}|(?<![가-힣])[가나다라마바사A-Za-z])동 ?\d{{3,4}}(?:호|{_END})"
     rf"|{_ESTATE}(?<![가-힣\d])\d{{3,4}}-\d{{3,4}}호"
 )
 _INSIDE = rf"(?:,? ?(?:{_FLAT}|\d{{3,4}}호))?"
