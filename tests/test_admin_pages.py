@@ -233,21 +233,27 @@ async def test_the_shop_steps_in_and_gives_back(database_url: str, model: ModelS
         before = (await customer.messages())[-1].id
         assert (await reviewer.post(f"/conversations/{id_}/take")).status_code == 303
         assert (await other.post(f"/conversations/{id_}/take")).status_code == 409
-        assert (await other.post(f"/conversations/{id_}/say", text="저예요")).status_code == 409
+        mine = {"text": "저예요", "update_id": "-5"}
+        assert (await other.post(f"/conversations/{id_}/say", **mine)).status_code == 409
         await customer.wait_for(1, after=before)
         said = "내일 **오전**에 찾아뵐게요. <b>네</b>"
-        assert (await reviewer.post(f"/conversations/{id_}/say", text=said)).status_code == 303
+        form = await reviewer.read(f"/conversations/{id_}")
+        (number,) = re.findall('name="update_id" value="(-[0-9]+)"', form)
+        for _ in range(2):  # pressed twice, it is said once
+            words = {"text": said, "update_id": number}
+            assert (await reviewer.post(f"/conversations/{id_}/say", **words)).status_code == 303
         told = await customer.wait_for(2, after=before)
         assert told[-1].text == said
         silent = await customer.send("고맙습니다")
         await asyncio.sleep(1.5)
         assert [m for m in await customer.messages() if m.id > silent.id] == []
         assert "고맙습니다" in await reviewer.read(f"/conversations/{id_}")
-        assert (await reviewer.post(f"/conversations/{id_}/say", text=" ")).status_code == 400
+        for wrong in ({"text": " ", "update_id": "-6"}, {"text": "네", "update_id": "6"}):
+            assert (await reviewer.post(f"/conversations/{id_}/say", **wrong)).status_code == 400
         assert (await reviewer.post(f"/conversations/{id_}/back")).status_code == 303
         await customer.wait_for(1, after=silent.id)
         assert "곰팡이" in (await say(customer, MOULD)).text
-        assert len(await logged(shop, "say")) == 2
+        assert len(await logged(shop, "say")) == 3
 
 
 async def test_estimates_are_followed_up(database_url: str, model: ModelServer) -> None:

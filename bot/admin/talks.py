@@ -1,5 +1,6 @@
 """Conversations: find them, read them as they go on, hear what was said, step in."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Literal
@@ -108,7 +109,13 @@ class TalkPages:
 
         talk, entries, handoff = await self._database.insist(read)
         return self._view.page(
-            request, name, talk=talk, entries=entries, handoff=handoff, most=_MOST_WORDS
+            request,
+            name,
+            talk=talk,
+            entries=entries,
+            handoff=handoff,
+            most=_MOST_WORDS,
+            update_id=handoffs.new_update_id(),  # a form that is sent twice says it once
         )
 
     async def _play(self, request: web.Request) -> web.Response:
@@ -142,10 +149,12 @@ class TalkPages:
         return await self._step_in(request, "take", take)
 
     async def _say(self, request: web.Request) -> web.Response:
-        words = str((await request.post()).get("text", "")).strip()
-        if not words or len(words) > _MOST_WORDS:
+        form = await request.post()
+        words = str(form.get("text", "")).strip()
+        number = re.fullmatch("-[0-9]{1,19}", str(form.get("update_id", "")))
+        if not words or len(words) > _MOST_WORDS or number is None:
             raise web.HTTPBadRequest
-        update_id = handoffs.new_update_id()
+        update_id = max(int(number[0]), -(2**62))
 
         def say(connection: Connection, talk: Talk, admin_id: int) -> bool:
             try:
