@@ -16,8 +16,8 @@ from bot.playground.client import Customer as Visitor
 from bot.playground.client import Message as Shown
 from bot.privacy import Terms
 from bot.settings import Settings
-from db import database as db
 from db import claims, privacy, queries
+from db import database as db
 from db.database import Database
 from db.models import (
     Answer,
