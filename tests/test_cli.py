@@ -219,8 +219,9 @@ async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServ
                 assert response.status == 200
             customer = playground.customer(1)
             await customer.send(AIRING)
-            (answer,) = await customer.wait_for(1)
+            answer, notice = await customer.wait_for(2)
             assert "맞바람" in answer.text
+            assert "/privacy" in notice.text
             first = playground.customer(FIRST_CUSTOMER)  # hears of calls, so they are offered
             await first.send("34평 실크 얼마예요?")
             await first.wait_for(1)
@@ -246,7 +247,7 @@ async def test_the_demo_starts_answers_and_ends(tmp_path: Path, model: ModelServ
         url = (await again.stdout.readline()).decode().split()[-3]
         async with Playground(url) as playground:
             customer = playground.customer(1)
-            assert len(await customer.messages()) == 2  # the history is still there
+            assert len(await customer.messages()) == 3  # the history is still there
             sent = await customer.send(AIRING)
             await customer.wait_for(1, after=sent.id)
 
@@ -263,7 +264,7 @@ async def test_the_playground_alone_serves_a_bot_of_another_process(
         async with started("bot", cwd=tmp_path, **printed), Playground(url) as playground:
             customer = playground.customer(5)
             await customer.send(AIRING)
-            (answer,) = await customer.wait_for(1, timeout=20)
+            answer, _ = await customer.wait_for(2, timeout=20)
             assert "맞바람" in answer.text
 
 

@@ -21,7 +21,7 @@ from tests.load.postgres import restartable_postgres
 from tests.modelserver import ModelServer
 from tests.playground import Running, running
 from tests.processes import run
-from tests.shop import ask, settings_for
+from tests.shop import ask, settings_for, tell_everybody
 
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -47,13 +47,13 @@ async def replica(
         **changes,
     )
     settings.require_webhook()
-    async with (
-        open_door(settings.listen) as door,
-        open_database(settings) as database,
-        open_consultant(settings) as consultant,
-        running_bot(settings, database, consultant, webhook=True, door=door),
-    ):
-        yield database
+    async with open_door(settings.listen) as door, open_database(settings) as database:
+        await tell_everybody(database)
+        async with (
+            open_consultant(settings) as consultant,
+            running_bot(settings, database, consultant, webhook=True, door=door),
+        ):
+            yield database
 
 
 async def get(port: int, path: str) -> tuple[int, str]:
