@@ -80,7 +80,7 @@ async def test_the_shop_is_told_once_though_the_process_dies_before_the_customer
             await wait_for_question(customer, sent.id, "어느 등급")
             await customer.press_text(wording.NOW)
             await customer.wait_for(lambda seen: wording.CALL in str(seen[-1].buttons), timeout=30)
-            for press, question in ((wording.CALL, "동의"), (wording.AGREE, "성함")):
+            for press, question in ((wording.CALL, "동의하시겠어요"), (wording.AGREE, "성함")):
                 await customer.press_text(press)
                 await wait_for_question(customer, sent.id, question)
             await customer.send("박서준")

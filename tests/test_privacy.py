@@ -586,3 +586,22 @@ async def test_the_log_names_nobody(
     log = capsys.readouterr()
     assert "telegram_refused" in log.err
     assert found(log.out + log.err) == []
+
+
+@pytest.mark.usefixtures("restored_logging")
+async def test_an_estimate_that_cannot_be_read_is_logged_without_what_it_holds(
+    database_url: str, model: ModelServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure("json")
+    async with open_shop(database_url, model) as shop:
+        customer = shop.customer(WHO)
+        await say(customer, "/estimate")
+        await shop.wait_until_idle()
+        broken = update(Estimate).values(
+            form={"name": ["박서준"], "slots": {"region": ["안방의 붉은 장롱"]}}
+        )
+        await shop.database.run(lambda c: c.execute(broken))
+        assert (await say(customer, "실크")).text == texts.FAILED
+    log = capsys.readouterr().err
+    assert "turn_failed" in log
+    assert found(log) == []

@@ -37,7 +37,8 @@ class Form(BaseModel):
     each change leads straight back to it.
     """
 
-    model_config = ConfigDict(frozen=True)
+    # Errors end up in the log.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     state: State = State.ASKING
     slots: Slots = Slots()
