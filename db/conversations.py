@@ -41,7 +41,7 @@ from db.queries import KOREA
 
 _SNIPPET = 120  # characters
 _BEFORE = 30  # of them before what was searched
-_MOST_LOOKED_AT = 500  # conversations of which the texts are read for one page
+_MOST_LOOKED_AT = 200  # conversations of which the texts are read for one page
 _SILENT = (Kind.RATING, Kind.STOP)  # buttons that leave nothing in the chat
 
 
@@ -249,7 +249,7 @@ def find(
         before = met[-1] if len(met) == batch else None
         if before is None or looked_at == _MOST_LOOKED_AT:
             break
-        batch *= 4
+        batch *= 2
     return Page(_describe(connection, holding[:limit], snippets), before)
 
 

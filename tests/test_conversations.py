@@ -278,13 +278,12 @@ async def test_a_label_is_one_as_a_whole(database: Database) -> None:
     def work(c: Connection) -> None:
         turn = say(c, 1, "물음", "답")
         review(c, turn, 'x"a', "뜻이 다름", "b")
-        other = say(c, 2, "물음", "답", chat=6)
-        review(c, other, "a", is_done=False)
+        review(c, say(c, 2, "물음", "답"), "a", is_done=False)
         assert found(c, Filter(label="뜻이 다름")) == found(c, Filter(label='x"a'))
         assert found(c, Filter(label="b")) == [turn.conversation_id]
         for label in ("a", "뜻", "다름", "", 'x\\"a', "%", 'b"]', "\0"):
             assert found(c, Filter(label=label)) == []
-        assert conversations.find(c, Filter()).conversations[1].labels == ["b", 'x"a', "뜻이 다름"]
+        assert conversations.find(c, Filter()).conversations[0].labels == ["b", 'x"a', "뜻이 다름"]
 
     await database.run(work)
 

@@ -89,7 +89,7 @@ async def test_any_part_of_a_word_is_found(database: Database, words: str) -> No
 @pytest.mark.parametrize(
     "words",
     [
-        *("곰이", "팡곰", "벽지곰팡", "곰팡이는", "없는말"),
+        *("곰이", "팡곰", "벽지곰팡", "곰팡이는", "없는말", "장판지"),
         *('"', "곰팡*", "곰팡 OR 합지", "NOT", "terms:곰", "곰팡'", "^곰", "%", "_", "곰_이", "\\"),
         *("\0", "곰\0팡", "\ud800", "😀", "🙂곰", "''; DROP TABLE messages; --", "(곰", "{곰}"),
         *("곰팡" * 500, "각 " * 500, "".join(map(chr, range(0xAC00, 0xAC00 + 1000)))),
@@ -98,7 +98,7 @@ async def test_any_part_of_a_word_is_found(database: Database, words: str) -> No
 async def test_nothing_else_is_found_whatever_is_typed(database: Database, words: str) -> None:
     def work(c: Connection) -> None:
         say(c, 1, "벽지에 곰팡이가 생겼어요", "닦아요")
-        say(c, 2, "합지는요?", "종이예요", chat=6)
+        say(c, 2, "합지는 장판 판지?", "종이예요", chat=6)
         assert find(c, words) == set()
 
     await database.run(work)
