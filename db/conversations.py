@@ -236,21 +236,16 @@ def find(
         conditions.append(Conversation.id.in_(candidates))
     snippets: dict[int, Snippet] = {}
     holding: list[Cursor] = []
-    looked_at, batch = 0, limit + 1
-    while True:
-        batch = min(batch, _MOST_LOOKED_AT - looked_at)
-        met = _next(connection, conditions, before, batch)
-        snippets |= _read_for(connection, met, words)
-        holding += [cursor for cursor in met if cursor.id in snippets]
-        looked_at += len(met)
+    met = _next(connection, conditions, before, _MOST_LOOKED_AT)
+    after = met[-1] if len(met) == _MOST_LOOKED_AT else None
+    for start in range(0, len(met), limit + 1):
+        part = met[start : start + limit + 1]
+        snippets |= _read_for(connection, part, words)
+        holding += [cursor for cursor in part if cursor.id in snippets]
         if len(holding) > limit:
-            before = holding[limit - 1]
+            after = holding[limit - 1]
             break
-        before = met[-1] if len(met) == batch else None
-        if before is None or looked_at == _MOST_LOOKED_AT:
-            break
-        batch *= 2
-    return Page(_describe(connection, holding[:limit], snippets), before)
+    return Page(_describe(connection, holding[:limit], snippets), after)
 
 
 def _conditions(dialect: str, wanted: Filter) -> list[ColumnElement[bool]]:
