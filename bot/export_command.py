@@ -66,8 +66,10 @@ class Selection:
 def read_day(text: str) -> date:
     """Return the day that a text like 2026-11-01 is. Raises `BadInputError`."""
     try:
-        return date.fromisoformat(text)
-    except ValueError as error:
+        day = date.fromisoformat(text)
+        _begin(day), _begin(day + timedelta(days=1))  # as far as time goes
+        return day
+    except (ValueError, OverflowError) as error:
         msg = f"날짜는 2026-11-01처럼 적어 주세요: {text}"
         raise BadInputError(msg) from error
 

@@ -234,6 +234,13 @@ class Settings(BaseSettings):
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             msg = "ADMIN_URL: http 주소는 이 컴퓨터(127.0.0.1)에서만 쓸 수 있어요 (https로)"
             raise ValueError(msg)
+        if self.admin_url and (not parts.hostname or parts.path):
+            msg = "ADMIN_URL: https://desk.example.kr처럼 호스트까지만 적어 주세요"
+            raise ValueError(msg)
+        host = self.admin_listen.rpartition(":")[0]
+        if not self.admin_url and not is_loopback(host):
+            msg = "ADMIN_LISTEN: 다른 컴퓨터에서 열려면 ADMIN_URL에 https 주소를 적어 주세요"
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

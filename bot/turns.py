@@ -157,9 +157,11 @@ class Turns:
     async def _obey(self, run: Run) -> Work[None]:
         """Do what a command says."""
         turn = run.turn
+        name, _, payload = turn.text.partition(" ")
+        if name == "admin" and (ending := await self._invite(run)):
+            return ending
         if run.answer.text is not None:
             return await self._delivery.send(run)
-        name, _, payload = turn.text.partition(" ")
         key = payload.removeprefix(desk.LINK)
         match name:
             case "start" if key != payload and queries.is_id(key):
@@ -177,8 +179,6 @@ class Turns:
                 return await self._privacy.ask(run)
             case "estimates":
                 return await self._reply(run, await self._desk.show_all(turn))
-            case "admin" if ending := await self._invite(run):
-                return ending
         text, keyboard = _COMMANDS.get(name, (texts.UNKNOWN_COMMAND, []))
         offer = await self._desk.unfinished(turn) if name == "start" else None
         aside = await self._desk.set_aside(turn) if name == "new" else None
@@ -192,14 +192,12 @@ class Turns:
         invitation = self._invitations.invite(person.telegram_id)
         if invitation is None or turn.chat_id != person.telegram_id:
             return None
-        sent = await self._reply(run, Reply(invitation.text, write=invitation.write), Way.FIXED)
-
-        def note(connection: Connection) -> None:
+        if run.answer.text is None:
             # Whoever reads the conversation must not find the way in.
-            queries.write_answer(connection, turn.message_id, text=texts.ADMIN_LINK_SENT)
-            sent(connection)
-
-        return note
+            await self._delivery.keep(run, text=texts.ADMIN_LINK_SENT, keyboard=[], way=Way.FIXED)
+        await self._database.insist(invitation.write)
+        run.answer.text = invitation.text
+        return await self._delivery.send(run)
 
     async def _reply(self, run: Run, reply: Reply, way: Way = Way.FORM) -> Work[None]:
         """Keep and send what the desk answers."""

@@ -2,12 +2,14 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from db.models import AdminSession, AuditEntry, LoginLink, utc_now
+from db.queries import storable
 
 LINK_LIFE = timedelta(minutes=10)
 SESSION_LIFE = timedelta(hours=12)
@@ -43,8 +45,10 @@ def offer_link(connection: Connection, telegram_id: int, token: str) -> None:
     )
 
 
-def sign_in(connection: Connection, link_token: str, session_token: str) -> int | None:
-    """Use up a link and begin a session; return whose, None where the link is none (any more)."""
+def sign_in(
+    connection: Connection, link_token: str, session_token: str, allowed: Collection[int]
+) -> bool:
+    """Use up a link and begin a session of one of the allowed; return whether it did."""
     now = utc_now()
     connection.execute(delete(AdminSession).where(AdminSession.expires_at <= now))
     # One statement: of two that use the link at once, one gets nothing.
@@ -53,16 +57,17 @@ def sign_in(connection: Connection, link_token: str, session_token: str) -> int 
         .where(LoginLink.token_hash == _hash(link_token), LoginLink.expires_at > now)
         .returning(LoginLink.telegram_id)
     )
-    if telegram_id is not None:
-        connection.execute(
-            insert(AdminSession).values(
-                token_hash=_hash(session_token),
-                telegram_id=telegram_id,
-                expires_at=now + SESSION_LIFE,
-            )
+    if telegram_id is None or telegram_id not in allowed:
+        return False
+    connection.execute(
+        insert(AdminSession).values(
+            token_hash=_hash(session_token),
+            telegram_id=telegram_id,
+            expires_at=now + SESSION_LIFE,
         )
-        note(connection, telegram_id, "sign_in")
-    return telegram_id
+    )
+    note(connection, telegram_id, "sign_in")
+    return True
 
 
 def whose(connection: Connection, session_token: str) -> int | None:
@@ -88,7 +93,7 @@ def note(connection: Connection, telegram_id: int, action: str, subject: str = "
     """Write down who did what."""
     connection.execute(
         insert(AuditEntry).values(
-            at=utc_now(), telegram_id=telegram_id, action=action, subject=subject[:256]
+            at=utc_now(), telegram_id=telegram_id, action=action, subject=storable(subject)[:256]
         )
     )
 
@@ -108,4 +113,4 @@ def audit(connection: Connection, before_id: int | None, limit: int) -> list[tup
 
 
 def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

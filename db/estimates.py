@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Select, bindparam, case, select, update
+from sqlalchemy import Connection, Insert, Select, and_, bindparam, case, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db import search
@@ -86,7 +86,20 @@ def _upsert(dialect: str) -> Insert:
     changing = ("state", "form", "result", "consented_at", "called_at", "updated_at")
     return statement.on_conflict_do_update(
         index_elements=[Estimate.id],
-        set_={name: getattr(statement.excluded, name) for name in changing},
+        set_={name: getattr(statement.excluded, name) for name in changing}
+        | {
+            # Who asks for a call again waits again.
+            "progress": case(
+                (
+                    and_(
+                        statement.excluded.called_at.is_not(None),
+                        Estimate.called_at.is_distinct_from(statement.excluded.called_at),
+                    ),
+                    "new",
+                ),
+                else_=Estimate.progress,
+            )
+        },
     )
 
 

@@ -75,6 +75,11 @@ _TAKEN_CHAT = (
 _SAID = select(Message.id).where(
     Message.bot_id == bindparam("bot"), Message.update_id == bindparam("update")
 )
+_GO_ON = (
+    update(Conversation)
+    .where(Conversation.id == bindparam("conversation"))
+    .values(last_at=bindparam("now"), stale=True)
+)
 _ADD = insert(Message).returning(Message.id)
 
 
@@ -192,6 +197,8 @@ def _add(
     update_id: int,
     text: str,
 ) -> int:
+    now = utc_now()
+    connection.execute(_GO_ON, {"conversation": conversation_id, "now": now})
     message_id: int = connection.execute(
         _ADD,
         {
@@ -202,7 +209,7 @@ def _add(
             "author_id": admin_id,
             "kind": Kind.ADMIN,
             "text": storable(text),
-            "received_at": utc_now(),
+            "received_at": now,
         },
     ).scalar_one()
     return message_id

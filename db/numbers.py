@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from db.models import Answer, Conversation, Feedback, Message, Recording, Way
+from db.reviews import IS_CONSULTATION
 
 _ASKED = ("text", "voice")
 _UNANSWERED = (Way.UNSURE, Way.FAILED)
@@ -75,7 +76,7 @@ def read(connection: Connection, since: datetime) -> Figures:
             connection.scalars(
                 select(func.coalesce(Answer.asked, Message.text))
                 .join(Message, Message.id == Answer.message_id)
-                .where(Answer.created_at >= since, Answer.way.in_(_UNANSWERED))
+                .where(Answer.created_at >= since, Answer.way.in_(_UNANSWERED), IS_CONSULTATION)
                 .order_by(Answer.id.desc())
                 .limit(_MOST_UNANSWERED)
             )
@@ -108,4 +109,4 @@ def _times(connection: Connection, since: datetime) -> tuple[float | None, float
     if len(times) < 2:
         return (times[0], times[0]) if times else (None, None)
     seconds = [time for time in times if time is not None]
-    return statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
+    return statistics.median(seconds), statistics.quantiles(seconds, n=20, method="inclusive")[-1]

@@ -256,6 +256,25 @@ async def test_the_shop_steps_in_and_gives_back(database_url: str, model: ModelS
         assert len(await logged(shop, "say")) == 3
 
 
+async def test_a_quote_and_a_spoken_answer_are_shown(database_url: str, model: ModelServer) -> None:
+    async with open_both(database_url, model) as (shop, pages), pages.visit(VIEWER) as viewer:
+        customer = shop.customer(1)
+        await say(customer, "/voice")
+        await customer.press_text("🔊 음성으로도")
+        await ask(customer, "아파트 34평 전체 실크로 견적 내 주세요")
+        before = (await customer.messages())[-1].id
+        await customer.press_text("지금 견적 보기")
+        await customer.wait_for(3, after=before)
+        await shop.wait_until_idle()
+        page = await viewer.read("/conversations/1")
+        assert "[견적서 PDF]" in page
+        assert "[음성 답변]" in page
+        listed = await viewer.read("/estimates")
+        assert "만 원" in listed
+        (quote,) = set(re.findall(r"/estimates/\d+\.pdf", listed))
+        assert (await viewer.get(quote)).content.startswith(b"%PDF")
+
+
 async def test_estimates_are_followed_up(database_url: str, model: ModelServer) -> None:
     async with (
         open_both(database_url, model) as (shop, pages),
@@ -286,6 +305,7 @@ async def test_numbers_count_what_was_asked(database_url: str, model: ModelServe
         page = await viewer.read("/numbers?days=7")
         assert re.search(r"<b>3</b>\s*질문", page)
         assert re.search(r"<b>2</b>\s*대화", page)
+        assert re.search(r"우주 정거장 벽지는 어디서 사\S+</a> <b class=\"mark\">2번", page)
 
 
 async def test_conversations_are_exported_masked(database_url: str, model: ModelServer) -> None:
@@ -297,6 +317,8 @@ async def test_conversations_are_exported_masked(database_url: str, model: Model
         await say(shop.customer(1), f"{MOULD} 제 번호는 010-1234-5678이에요")
         await shop.wait_until_idle()
         sent = await admin.get("/conversations.jsonl")
+        assert (await admin.get("/conversations.jsonl?until=9999-12-31")).status_code == 400
+        assert (await admin.get(f"/knowledge/new?answer={'9' * 30}")).status_code == 200
         (line,) = sent.text.splitlines()
         assert "010-1234-5678" not in line
         assert [m["role"] for m in json.loads(line)["messages"]] == ["user", "assistant"]
@@ -326,6 +348,9 @@ async def test_the_log_says_who_did_what(database_url: str, model: ModelServer) 
         "/numbers?days=1000000",
         "/log?before=x",
         "/estimates?page=x&progress=odd",
+        f"/estimates?page={'9' * 30}",
+        f"/knowledge?page={'9' * 5000}",
+        "/conversations?since=0001-01-01&until=9999-12-31",
     ],
 )
 async def test_an_odd_address_is_no_failure(
@@ -344,3 +369,4 @@ def test_a_correction_is_compared_word_by_word() -> None:
         ("same", "말려 주세요."),
     ]
     assert "".join(p.text for p in pieces if p.kind != "new") == "벽지를 먼저 말려 주세요."
+    assert [piece.kind for piece in compare("가 " * 2000, "나 " * 2000)] == ["gone", "new"]

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 Say = Callable[[str], None]
 
 _CATCH_UP_EVERY_S = 1.0
-_AT_ONCE = 500  # messages that are made findable in one transaction
+_AT_ONCE = 30  # conversations that are made findable in one transaction
 
 
 async def run_admin(settings: Settings, *, say: Say) -> None:

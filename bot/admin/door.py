@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
+from sqlalchemy import Connection
 
 from bot.admin.roles import Role
 from bot.settings import is_loopback
@@ -93,13 +94,13 @@ class Door:
         return response
 
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = urlsplit(f"//{request.host}").hostname or ""
+        host = _read_host(f"//{request.host}")
         if host != self._host and not is_loopback(host):
             raise web.HTTPMisdirectedRequest
         if request.method in _CHANGING:
             site = request.headers.get("Sec-Fetch-Site", "same-origin")
             origin = request.headers.get("Origin")
-            if site not in _SAFE_SITES or (origin and urlsplit(origin).hostname != host):
+            if site not in _SAFE_SITES or (origin and _read_host(origin) not in {host, self._host}):
                 raise web.HTTPForbidden
         return await handler(request)
 
@@ -138,12 +139,14 @@ class Door:
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Use up the link's token and hand out the cookie of a session."""
-        recent = self._recent_failures(request.remote or "")
-        if len(recent) >= _ATTEMPTS:
-            raise web.HTTPTooManyRequests
         link, session = request.match_info["token"], access.make_token()
-        telegram_id = await self._database.insist(lambda c: access.sign_in(c, link, session))
-        if telegram_id not in self._roles:
+        allowed = list(self._roles)
+        if not await self._database.insist(lambda c: access.sign_in(c, link, session, allowed)):
+            # A right link is let in however many wrong ones came: behind a proxy all have one
+            # address, and nobody is to shut the others out.
+            recent = self._recent_failures(request.remote or "")
+            if len(recent) >= _ATTEMPTS:
+                raise web.HTTPTooManyRequests
             recent.append(time.monotonic())
             raise web.HTTPGone
         response = redirect("/conversations")
@@ -160,7 +163,13 @@ class Door:
     async def sign_out(self, request: web.Request) -> web.Response:
         """End the session."""
         token = request.cookies[self._cookie]
-        await self._database.insist(lambda c: access.sign_out(c, token))
+        person = request[PERSON]
+
+        def end(connection: Connection) -> None:
+            access.sign_out(connection, token)
+            access.note(connection, person.telegram_id, "sign_out")
+
+        await self._database.insist(end)
         response = redirect("/")
         response.del_cookie(self._cookie, secure=self._is_secure, httponly=True, samesite="Strict")
         return response
@@ -173,6 +182,13 @@ class Door:
         while recent and recent[0] < now - _ATTEMPTS_S:
             recent.popleft()
         return recent
+
+
+def _read_host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def redirect(path: str) -> web.Response:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from bot.admin import wording
 from bot.admin.door import PERSON, Door, redirect
 from bot.admin.roles import Role
-from bot.admin.view import View
+from bot.admin.view import View, read_page
 from bot.estimate import wording as words
 from bot.estimate.desk import letterhead, read_form
 from bot.estimate.drawing import DrawingError, DrawingProcess
@@ -42,7 +42,7 @@ class EstimatePages:
 
     async def _list(self, request: web.Request) -> web.Response:
         progress = request.query.get("progress", "")
-        page = max(1, int(number)) if (number := request.query.get("page", "")).isdecimal() else 1
+        page = read_page(request)
         step = progress if progress in dealings.STEPS else None
         person = request[PERSON]
 
@@ -77,7 +77,13 @@ class EstimatePages:
 
     async def _quote(self, request: web.Request) -> web.Response:
         estimate_id = int(request.match_info["id"])
-        saved = await self._database.insist(lambda c: estimates.find(c, estimate_id))
+        person = request[PERSON]
+
+        def read(connection: Connection) -> estimates.Saved | None:
+            access.note(connection, person.telegram_id, "estimate", f"quote {estimate_id}")
+            return estimates.find(connection, estimate_id)
+
+        saved = await self._database.insist(read)
         if saved is None or saved.result is None:
             raise web.HTTPNotFound
         head = letterhead(saved, self._shop_name, self._shop_phone)

@@ -1,5 +1,6 @@
 """Export of the conversations that reviewers and training work on, as a download."""
 
+import structlog
 from aiohttp import web
 
 from bot.admin.door import PERSON, Door
@@ -8,6 +9,8 @@ from bot.errors import BadInputError
 from bot.export_command import Selection, read_day, read_records, to_json
 from db import access
 from db.database import Database
+
+log = structlog.get_logger()
 
 
 class ExportPages:
@@ -43,7 +46,12 @@ class ExportPages:
             }
         )
         await response.prepare(request)
-        async for record in read_records(self._database, selection):
-            await response.write(f"{to_json(record)}\n".encode())
-        await response.write_eof()
+        try:
+            async for record in read_records(self._database, selection):
+                await response.write(f"{to_json(record)}\n".encode())
+            await response.write_eof()
+        except Exception as error:  # half of it is sent: it must not look like the whole
+            log.warning("export_broke_off", error=type(error).__name__)
+            if request.transport:
+                request.transport.abort()
         return response

@@ -1,6 +1,7 @@
 """Knowledge: list, search, edit, add, take out, import and export."""
 
 import asyncio
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -10,13 +11,14 @@ from sqlalchemy import Connection
 
 from bot.admin.door import PERSON, Door, redirect
 from bot.admin.roles import Role
-from bot.admin.view import View
+from bot.admin.view import View, read_page
 from bot.library import Library
 from bot.masking import mask
 from db import access, reviews
 from db import knowledge as rows
 from db.database import Database
 from db.knowledge import Saved
+from db.queries import is_id, storable
 from inference.knowledge import CATEGORIES, OTHER, Entry, KnowledgeError, files
 
 _SHOWN = 50
@@ -49,7 +51,7 @@ class KnowledgePages:
 
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query.get("q", "").strip()
-        page = max(1, int(number)) if (number := request.query.get("page", "")).isdecimal() else 1
+        page = read_page(request)
         entries = await self._library.read()
         if query:
             entries = [entry for entry in entries if _holds(entry, query)]
@@ -72,8 +74,8 @@ class KnowledgePages:
     async def _new(self, request: web.Request) -> web.Response:
         """Show an empty form, or what a corrected answer would make."""
         answer_id = request.query.get("answer", "")
-        entry = Entry(f"shop-{secrets.token_hex(4)}", (), OTHER, ())
-        if answer_id.isdecimal():
+        entry = Entry(_new_id(), (), OTHER, ())
+        if is_id(answer_id):
             judged = await self._database.insist(lambda c: reviews.show(c, int(answer_id)))
             if judged is None:
                 raise web.HTTPNotFound
@@ -103,10 +105,10 @@ class KnowledgePages:
         )
 
     async def _add(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        id_ = str(form.get("id", "")).strip()[:64]
-        if any(entry.id == id_ for entry in await self._library.read()) or "/" in id_:
-            id_ = f"shop-{secrets.token_hex(4)}"
+        id_ = str((await request.post()).get("id", ""))
+        is_taken = any(entry.id == id_ for entry in await self._library.read())
+        if is_taken or not re.fullmatch("shop-[0-9a-z]{1,16}", id_):
+            id_ = _new_id()
         return await self._save(request, id_, is_new=True)
 
     async def _change(self, request: web.Request) -> web.Response:
@@ -114,24 +116,20 @@ class KnowledgePages:
 
     async def _save(self, request: web.Request, id_: str, *, is_new: bool) -> web.Response:
         form, person = await request.post(), request[PERSON]
-        questions = _lines(str(form.get("questions", "")))
-        answers = _paragraphs(str(form.get("answers", "")))
-        category = str(form.get("category", OTHER)).strip()[:64] or OTHER
+        questions = _lines(storable(str(form.get("questions", ""))))
+        answers = _paragraphs(storable(str(form.get("answers", ""))))
+        category = storable(str(form.get("category", OTHER))).strip()[:64] or OTHER
         answer_id = str(form.get("answer_id", ""))
         entry = Entry(id_, questions, category, answers)
-        if not id_ or not questions or not answers:
+        if problem := files.find_problem(entry):
             return self._form(
-                request,
-                entry,
-                is_new=is_new,
-                answer_id=answer_id,
-                problem="질문과 답변을 하나 이상 적어 주세요.",
+                request, entry, is_new=is_new, answer_id=answer_id, problem=f"{problem}."
             )
         saved = Saved(entry.id, entry.questions, entry.category, entry.answers)
 
         def write(connection: Connection) -> None:
             rows.save(connection, [saved])
-            if answer_id.isdecimal():
+            if is_id(answer_id):
                 reviews.note_entry(connection, int(answer_id), entry.id)
             access.note(connection, person.telegram_id, "entry", entry.id)
 
@@ -186,6 +184,10 @@ class KnowledgePages:
             if entry.id == id_:
                 return entry
         raise web.HTTPNotFound
+
+
+def _new_id() -> str:
+    return f"shop-{secrets.token_hex(4)}"
 
 
 def _holds(entry: Entry, query: str) -> bool:

@@ -12,6 +12,7 @@ from bot.admin.view import View
 from db import access, reviews, search
 from db.database import Database
 from db.models import utc_now
+from db.queries import storable
 
 _ID = r"{id:\d{1,9}}"
 _MOST_CHARS = 4_000
@@ -44,8 +45,13 @@ class ReviewPages:
         return redirect(f"/review/{answer_id}")
 
     async def _show(self, request: web.Request) -> web.Response:
-        answer_id = int(request.match_info["id"])
-        judged = await self._database.insist(lambda c: reviews.show(c, answer_id))
+        answer_id, person = int(request.match_info["id"]), request[PERSON]
+
+        def read(connection: Connection) -> reviews.Judged | None:
+            access.note(connection, person.telegram_id, "read", f"answer {answer_id}")
+            return reviews.show(connection, answer_id)
+
+        judged = await self._database.insist(read)
         if judged is None:
             raise web.HTTPNotFound
         return self._view.page(request, "review", judged=judged)
@@ -55,7 +61,7 @@ class ReviewPages:
         form = await request.post()
         verdict = str(form.get("verdict", ""))
         labels = [str(label) for label in form.getall("labels", [])]
-        corrected = str(form.get("corrected", "")).replace("\r\n", "\n").strip()
+        corrected = storable(str(form.get("corrected", ""))).replace("\r\n", "\n").strip()
         if (
             verdict not in wording.VERDICTS
             or not wording.LABELS.keys() >= set(labels)

@@ -21,9 +21,10 @@ from db.queries import is_id
 from db.talks import Talk
 
 _ID = r"{id:\d{1,9}}"
-_INDEXED = 2_000  # messages at most that a search waits for
+_INDEXED = 30  # conversations that a list waits for to be seen as they are
 _MOST_WORDS = 4_000  # characters of an admin's message
 _MOST_QUERY = 200
+_YEARS = (1970, 9000)  # that a time of any zone can be reckoned from
 _HAS: dict[str, Literal["voice", "estimate"]] = {"voice": "voice", "estimate": "estimate"}
 _RATINGS: dict[str, Literal[1, -1]] = {"up": 1, "down": -1}
 _REVIEWED = {"yes": True, "no": False}
@@ -66,8 +67,8 @@ class TalkPages:
         before = _read_cursor(query.get("before", ""))
 
         def find(connection: Connection) -> conversations.Page:
+            search.catch_up(connection, _INDEXED)
             if wanted.text:
-                search.catch_up(connection, _INDEXED)
                 access.note(connection, person.telegram_id, "search")
             return conversations.find(connection, wanted, before=before)
 
@@ -92,7 +93,10 @@ class TalkPages:
 
     async def _follow(self, request: web.Request) -> web.Response:
         """Return what has come or changed from a message on, for a page that is open."""
-        first = request.query.get("from", "")
+        first, person = request.query.get("from", ""), request[PERSON]
+        if not is_id(first) or int(first) == 0:
+            read = f"conversation {request.match_info['id']}"
+            await self._database.insist(lambda c: access.note(c, person.telegram_id, "read", read))
         return await self._render(request, "entries", int(first) if is_id(first) else 0)
 
     async def _render(self, request: web.Request, name: str, first_id: int) -> web.Response:
@@ -150,7 +154,7 @@ class TalkPages:
 
     async def _say(self, request: web.Request) -> web.Response:
         form = await request.post()
-        words = str(form.get("text", "")).strip()
+        words = str(form.get("text", "")).replace("\r\n", "\n").strip()
         number = re.fullmatch("-[0-9]{1,19}", str(form.get("update_id", "")))
         if not words or len(words) > _MOST_WORDS or number is None:
             raise web.HTTPBadRequest
@@ -181,19 +185,21 @@ class TalkPages:
         """Do something in a conversation's chat, and show it."""
         id_, person = int(request.match_info["id"]), request[PERSON]
 
-        def change(connection: Connection) -> bool | None:
+        def change(connection: Connection) -> int | None:
             talk = talks.find(connection, id_)
             if talk is None:
                 return None
-            access.note(connection, person.telegram_id, action, f"conversation {id_}")
-            return step(connection, talk, person.telegram_id)
+            # The customer may have begun another since: there it goes on.
+            talk = talk._replace(id=talks.current(connection, talk))
+            access.note(connection, person.telegram_id, action, f"conversation {talk.id}")
+            return talk.id if step(connection, talk, person.telegram_id) else 0
 
         done = await self._database.insist(change)
         if done is None:
             raise web.HTTPNotFound
         if not done:
             raise web.HTTPConflict
-        return redirect(f"/conversations/{id_}")
+        return redirect(f"/conversations/{done}")
 
 
 def read_filter(query: Mapping[str, str]) -> Filter:
@@ -229,9 +235,10 @@ def _read_cursor(text: str) -> Cursor | None:
 
 def _read_day(text: str) -> date | None:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         return None
+    return day if _YEARS[0] <= day.year <= _YEARS[1] else None
 
 
 def name_sound(sound: bytes) -> str:

@@ -1,5 +1,6 @@
 """Pages from templates; everything that goes in is escaped."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from difflib import SequenceMatcher
@@ -12,16 +13,17 @@ from markupsafe import Markup
 from bot.admin import wording
 from bot.admin.door import PERSON, Person
 from bot.admin.roles import Role
-from db.models import Way
 from db.queries import KOREA
+from db.reviews import WAYS
 
 _ASIDE = {
     "verdicts": wording.VERDICTS,
     "labels": wording.LABELS,
     "ways": wording.WAYS,
     "outcomes": wording.OUTCOMES,
-    "judged_ways": (Way.STORED, Way.MODEL, Way.FALLBACK, Way.UNSURE, Way.DECLINED),
+    "judged_ways": WAYS,
 }
+_MOST_COMPARED = 300  # words
 
 
 class Piece(NamedTuple):
@@ -83,6 +85,12 @@ def _hide_token(person: Person | None) -> Markup:
     return Markup('<input type="hidden" name="form_token" value="{}">').format(person.form_token)
 
 
+def read_page(request: web.Request) -> int:
+    """Return the number of the page that is asked for, the first where it is none."""
+    asked = request.query.get("page", "")
+    return max(1, int(asked)) if re.fullmatch("[0-9]{1,6}", asked) else 1
+
+
 def write_time(at: datetime) -> str:
     """Return a time as the shop's clock shows it."""
     local = at.astimezone(KOREA)
@@ -97,6 +105,8 @@ def write_seconds(seconds: float | None) -> str:
 def compare(before: str, after: str) -> list[Piece]:
     """Return what a correction keeps, takes away and puts in, word by word."""
     old, new = _split(before), _split(after)
+    if max(len(old), len(new)) > _MOST_COMPARED:  # more takes longer than anybody waits
+        old, new = [before], [after]
     pieces = []
     for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":

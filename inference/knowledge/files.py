@@ -104,10 +104,11 @@ def _row(number: int, draft: _Draft, stem: str) -> Row:
     )
     if entry.id.isdecimal():  # numbers of a file's own: another file counts the same
         entry = replace(entry, id=f"{stem}_{entry.id}")
-    return Row(number, entry, _find_problem(entry))
+    return Row(number, entry, find_problem(entry))
 
 
-def _find_problem(entry: Entry) -> str:
+def find_problem(entry: Entry) -> str:
+    """Return why an entry cannot be used, empty where it can."""
     if not entry.questions:
         return "질문이 없음"
     if not entry.answers:

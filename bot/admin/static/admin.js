@@ -30,7 +30,8 @@ function take(chat, html) {
   const isAtEnd = innerHeight + scrollY > document.documentElement.scrollHeight - 80;
   for (const entry of page.querySelectorAll("[data-id]")) {
     const known = document.getElementById(entry.id);
-    const isPlaying = known?.querySelector("audio:not([paused])")?.currentTime > 0;
+    const sound = known?.querySelector("audio");
+    const isPlaying = sound && !sound.paused && !sound.ended;
     if (known?.dataset.shown === entry.outerHTML || isPlaying) continue;
     const node = document.importNode(entry, true);
     node.dataset.shown = entry.outerHTML;
