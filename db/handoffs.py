@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, Insert, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 
 from db.models import Chat, Conversation, Customer, Handoff, Kind, Message, utc_now
 from db.queries import insert_into, open_conversation, storable
@@ -48,9 +48,6 @@ _OPEN = (
     .where(Handoff.ended_at.is_(None), Handoff.bot_id == bindparam("bot"))
 )
 _OPEN_IN_CHAT = _OPEN.where(Handoff.chat_id == bindparam("chat"))
-_WAITING = _OPEN.order_by(
-    Handoff.taken_at.is_not(None), func.coalesce(Handoff.taken_at, Handoff.asked_at), Handoff.id
-)
 _LOCK_CHAT = (
     select(Chat.chat_id)
     .where(Chat.bot_id == bindparam("bot"), Chat.chat_id == bindparam("chat"))
@@ -92,11 +89,6 @@ def find_open(connection: Connection, bot_id: int, chat_id: int) -> OpenHandoff 
     """Return the handoff of a chat that has not ended, None where there is none."""
     row = connection.execute(_OPEN_IN_CHAT, {"bot": bot_id, "chat": chat_id}).one_or_none()
     return OpenHandoff(*row) if row else None
-
-
-def waiting(connection: Connection, bot_id: int) -> list[OpenHandoff]:
-    """Return the handoffs that have not ended: those that nobody took first, the oldest first."""
-    return [OpenHandoff(*row) for row in connection.execute(_WAITING, {"bot": bot_id})]
 
 
 def ask(connection: Connection, bot_id: int, chat_id: int, customer_id: int, now: datetime) -> None:

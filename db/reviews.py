@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    delete,
     exists,
     func,
     literal,
@@ -47,20 +46,6 @@ IS_CONSULTATION = and_(
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """A review as it is stored; until `reviewed_at` an answer is only in hand."""
-
-    answer_id: int
-    admin_id: int
-    claimed_until: datetime
-    reviewed_at: datetime | None
-    verdict: Verdict | None
-    labels: list[str]
-    corrected: str | None
-    entry_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     """An answer to be reviewed, with what it answers and what was made of it so far."""
 
@@ -78,8 +63,6 @@ class Judged:
     entry_id: str | None
 
 
-_COLUMNS = [getattr(Review, name) for name in Saved.__dataclass_fields__]
-_ONE = select(*_COLUMNS).where(Review.answer_id == bindparam("answer"))
 _IN_HAND = (
     select(Review.answer_id)
     .where(
@@ -203,12 +186,6 @@ def postpone(connection: Connection, answer_id: int, admin_id: int, now: datetim
     )
 
 
-def find(connection: Connection, answer_id: int) -> Saved | None:
-    """Return the review of an answer."""
-    row = connection.execute(_ONE, {"answer": answer_id}).one_or_none()
-    return Saved(*row) if row else None
-
-
 def save(
     connection: Connection,
     answer_id: int,
@@ -236,17 +213,6 @@ def save(
     statement = insert_into(connection.dialect.name, Review).values(answer_id=answer_id, **values)
     connection.execute(
         statement.on_conflict_do_update(index_elements=[Review.answer_id], set_=values)
-    )
-
-
-def release(connection: Connection, answer_id: int, admin_id: int) -> None:
-    """Let go of an answer that an admin has in hand; a review stays."""
-    connection.execute(
-        delete(Review).where(
-            Review.answer_id == answer_id,
-            Review.admin_id == admin_id,
-            Review.reviewed_at.is_(None),
-        )
     )
 
 

@@ -462,32 +462,6 @@ async def test_who_only_asked_is_not_told_of_an_end(database: Database) -> None:
     customer = (await desk.conversation(5)).customer_id
     await database.run(lambda c: handoffs.ask(c, 1, 5, customer, utc_now()))
     await desk.give_back(5)
-    assert await database.run(lambda c: handoffs.waiting(c, 1)) == []
+    assert await database.run(lambda c: handoffs.find_open(c, 1, 5)) is None
     said = select(Message.id).where(Message.kind == Kind.ADMIN)
     assert await database.run(lambda c: c.execute(said).all()) == []
-
-
-async def test_those_whom_nobody_took_come_first_and_the_oldest_of_them(
-    database: Database,
-) -> None:
-    worker, desk = await register(database), Desk(database, bot=1)
-    now = utc_now()
-    for number, chat in enumerate((11, 12, 13, 14)):
-        await store(database, number, worker, chat=chat)
-        customer = (await desk.conversation(chat)).customer_id
-        asked = now - timedelta(minutes=chat % 3)
-        if chat != 14:
-            await database.run(
-                lambda c, chat=chat, who=customer, at=asked: handoffs.ask(c, 1, chat, who, at)  # type: ignore[misc]
-            )
-    await desk.take(14)
-    await desk.take(11)
-    found = await database.run(lambda c: handoffs.waiting(c, 1))
-    assert [(h.chat_id, h.admin_id) for h in found] == [
-        *((13, None), (12, None)),
-        *((14, ADMIN), (11, ADMIN)),
-    ]
-    assert found[0].customer_name == "손님"
-    assert await database.run(lambda c: handoffs.waiting(c, 2)) == []
-    twelve = await database.run(lambda c: handoffs.find_open(c, 1, 12))
-    assert twelve == found[1]

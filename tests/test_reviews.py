@@ -85,10 +85,12 @@ async def test_an_answer_is_one_reviewers_until_the_time_is_up(database: Databas
     assert await claim(database, 13, 26) == newer
     await save(database, newer, 13)
     assert await claim(database, ONE, 30) is None  # the second has the other
-    await database.run(lambda c: reviews.release(c, older, ONE))
-    assert await claim(database, ONE, 30) is None  # who does not hold it cannot let go of it
-    await database.run(lambda c: reviews.release(c, older, TWO))
-    assert await claim(database, ONE, 30) == older
+    later = NOW + timedelta(minutes=30)
+    await database.run(lambda c: reviews.postpone(c, older, ONE, later))
+    assert await claim(database, TWO, 30) == older  # who does not hold it cannot put it aside
+    await database.run(lambda c: reviews.postpone(c, older, TWO, later))
+    assert await claim(database, TWO, 89) is None
+    assert await claim(database, ONE, 90) == older
 
 
 async def test_many_reviewers_at_once_get_one_answer_each(database: Database) -> None:
@@ -99,17 +101,20 @@ async def test_many_reviewers_at_once_get_one_answer_each(database: Database) ->
 
 async def test_a_later_review_replaces_an_earlier_one(database: Database) -> None:
     one = await answer(database, 1)
-    assert await database.run(lambda c: reviews.find(c, one)) is None
+    shown = await database.run(lambda c: reviews.show(c, one))
+    assert shown
+    assert (shown.verdict, shown.labels, shown.corrected) == (None, [], None)
     labels = ["wrong_fact", "outdated"]
     await database.run(lambda c: reviews.save(c, one, ONE, "bad", labels, "바른 답", NOW))
     await database.run(lambda c: reviews.note_entry(c, one, "MINE_1"))
-    saved = await database.run(lambda c: reviews.find(c, one))
-    assert saved == reviews.Saved(one, ONE, NOW, NOW, "bad", labels, "바른 답", "MINE_1")
-    await database.run(lambda c: reviews.release(c, one, ONE))
+    shown = await database.run(lambda c: reviews.show(c, one))
+    assert shown
+    assert (shown.verdict, shown.labels, shown.corrected) == ("bad", labels, "바른 답")
+    assert shown.entry_id == "MINE_1"
     await save(database, one, TWO)
-    saved = await database.run(lambda c: reviews.find(c, one))
-    assert saved
-    assert (saved.admin_id, saved.verdict, saved.labels, saved.corrected) == (TWO, "good", [], None)
+    shown = await database.run(lambda c: reviews.show(c, one))
+    assert shown
+    assert (shown.verdict, shown.labels, shown.corrected) == ("good", [], None)
 
 
 async def test_labels_are_those_there_are(database: Database) -> None:
