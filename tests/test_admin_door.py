@@ -1,7 +1,11 @@
 """Who gets into the admin pages, and how; and who does not."""
 
+import asyncio
 import re
+import signal
+import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +22,8 @@ from db.database import Database
 from db.models import AdminSession, Answer, AuditEntry, LoginLink, utc_now
 from tests.modelserver import ModelServer
 from tests.pages import ADMIN, NOBODY, REVIEWER, VIEWER, Pages, open_pages
+from tests.playground import running
+from tests.processes import bot_process, run, started
 from tests.shop import ask, open_shop
 
 READING = ["/conversations", "/estimates", "/knowledge", "/numbers"]
@@ -269,3 +275,39 @@ async def test_the_bot_sends_the_link_to_the_shops_people_alone(
             assert (await admin.get("/conversations")).status_code == 200
         (refused,) = await ask(shop.customer(NOBODY), "/admin")
         assert refused.text == texts.UNKNOWN_COMMAND
+
+
+async def test_the_command_opens_the_pages_beside_a_bot(
+    tmp_path: Path, database_url: str, model: ModelServer
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shop = {"ADMINS": str(ADMIN), "ADMIN_LISTEN": f"127.0.0.1:{port}"}
+    async with (
+        running() as telegram,
+        bot_process(telegram, model, database_url, tmp_path, **shop),
+        started("admin", cwd=tmp_path, DATABASE_URL=database_url, **shop) as pages,
+    ):
+        assert pages.stdout
+        async with asyncio.timeout(30):
+            assert b"/admin" not in await pages.stdout.readline()
+            assert b"/admin" in await pages.stdout.readline()
+        (sent,) = await ask(telegram.playground.customer(ADMIN), "/admin")
+        link = re.search(r"http://\S+", sent.text)
+        assert link
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            page = await client.post(link[0])
+            assert page.status_code == 200
+            assert "/admin" in page.text  # what they wrote is there, the way in is not
+            assert "/login/" not in page.text
+        pages.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await pages.wait()
+
+
+async def test_the_command_says_in_one_line_what_is_missing(tmp_path: Path) -> None:
+    code, _, errors = await run("admin", cwd=tmp_path)
+    assert code == 1
+    (line,) = errors.strip().splitlines()
+    assert "ADMINS" in line
