@@ -214,9 +214,7 @@ async def fill(shop: Shop, customer: Visitor, group: Visitor, speech: SpeechServ
                 corrected="안방의 붉은 장롱은 옮기고 말리세요.",
             )
         )
-        connection.execute(
-            insert(Handoff).values(bot_id=7, chat_id=WHO, customer_id=whose, asked_at=now)
-        )
+        assert connection.scalar(select(Handoff.id).where(Handoff.customer_id == whose))
 
     await shop.database.run(review)
 
