@@ -386,7 +386,7 @@ async def test_of_several_processes_one_says_it(database_url: str, model: ModelS
             await wait_until_said(customer, "3")
         await asyncio.sleep(1.5)  # another tick of each
         for customer in customers:
-            assert (await said(customer))[2:] == [TAKES, "0", "1", "2", "3"]
+            assert (await said(customer))[1:] == [TAKES, "0", "1", "2", "3"]
 
 
 # The database's side
