@@ -259,11 +259,11 @@ async def test_the_index_is_brought_up_to_date_in_parts_the_newest_first(
 async def test_several_may_bring_it_up_to_date_at_once(database: Database) -> None:
     for n in range(1, 21):
         await database.run(lambda c, n=n: say(c, n, "벽지요", "네", chat=n))  # type: ignore[misc]
-    done = await asyncio.gather(
+    # Which of them takes what, and what is passed over since somebody just speaks there, is chance.
+    await asyncio.gather(
         *(database.insist(lambda c: search.catch_up(c, 20)) for _ in range(4)),
         *(database.insist(lambda c, n=n: say(c, 100 + n, "천장", chat=n)) for n in range(1, 21)),  # type: ignore[misc]
     )
-    assert sum(number for number in done[:4] if isinstance(number, int)) >= 20
     assert len(await database.run(lambda c: find(c, "벽지"))) == 20
     assert len(await database.run(lambda c: find(c, "천장"))) == 20
 
