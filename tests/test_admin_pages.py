@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from bot.admin import wording
 from bot.admin.numbers import group
 from bot.admin.view import compare
-from db import search
-from db.models import Answer, AuditEntry, Message, Review
+from db import dealings, reviews, search
+from db.models import Answer, AuditEntry, Message, Review, Way
 from tests.modelserver import ModelServer
 from tests.pages import ADMIN, REVIEWER, VIEWER, Pages, open_pages
 from tests.shop import Shop, ask, open_shop, say
@@ -369,6 +370,12 @@ def test_questions_are_grouped_by_likeness() -> None:
         "우주 정거장 벽지는 어디서 사요?",
     ]
     assert [(each.question, each.count) for each in group(asked)] == [(asked[0], 2), (asked[1], 1)]
+
+
+def test_whatever_can_be_stored_has_a_name() -> None:
+    assert set(wording.LABELS) == set(reviews.LABELS)
+    assert set(wording.PROGRESS) == set(dealings.STEPS)
+    assert set(wording.WAYS) == set(Way)
 
 
 def test_a_correction_is_compared_word_by_word() -> None:
