@@ -79,6 +79,21 @@ def find_problem(answer: str, question: str, sources: Sequence[str]) -> Problem 
     return _find_disagreement(answer, known, sources) if sources else None
 
 
+def find_change(reworded: str, original: str) -> Problem | None:
+    """Return the first thing that other words for a text have changed in it, or None."""
+    if not reworded.strip():
+        return Problem.EMPTY
+    if _FOREIGN.search(reworded) or not _HANGUL.search(reworded):
+        return Problem.LANGUAGE
+    if set(_NUMBER.findall(reworded)) != set(_NUMBER.findall(original)):
+        return Problem.NUMBER
+    if set(_LATIN.findall(reworded.lower())) != set(_LATIN.findall(original.lower())):
+        return Problem.LANGUAGE
+    if any((material in reworded) != (material in original) for material in MATERIALS):
+        return Problem.MATERIAL
+    return Problem.NEGATION if _is_negated(reworded) != _is_negated(original) else None
+
+
 def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Problem | None:
     if set(_NUMBER.findall(answer)) - set(_NUMBER.findall(known)):
         return Problem.NUMBER

@@ -1,4 +1,4 @@
-"""The one place where the system prompt and the context budget of a consultation are decided.
+"""The one place where the system prompt, the context budget and the chat templates are decided.
 
 Training, serving and evaluation call the same functions, so that what was trained is served.
 """
@@ -54,7 +54,7 @@ def consultation(
     What comes later here is left out first where room ends: the best entry's first answer, the
     other entries, the last exchanges, the gist of older ones.
     """
-    asked = f"손님 질문: {question}"
+    asked = _ask(question)
     room = int((context_tokens - MAX_ANSWER_TOKENS - _MARGIN_TOKENS) / _TOKENS_PER_CHAR)
     room -= len(SYSTEM + asked)
     facts: list[str] = []
@@ -79,11 +79,47 @@ def consultation(
     ]
 
 
+# Chat templates (Jinja, as transformers and vLLM take them) of models that bring none. What
+# a customer writes can neither open a turn of another's nor name a special token.
+_USERS = "message['content'] | replace('#', '＃') | replace('<', '＜')"
+TEMPLATES = {
+    "sections": (
+        "{{ bos_token }}"
+        "{% for message in messages %}"
+        "{% if message['role'] == 'system' %}### System:\n{{ message['content'] }}\n\n"
+        "{% elif message['role'] == 'user' %}### User:\n{{ " + _USERS + " }}\n\n"
+        "{% else %}### Assistant:\n{{ message['content'] }}{{ eos_token }}"
+        "{% if not loop.last %}\n\n{% endif %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}### Assistant:\n{% endif %}"
+    ),
+    # The first team's, whose markers most tokenizers read as plain text.
+    "original": (
+        "{{ bos_token }}"
+        "{% for message in messages %}"
+        "{% if message['role'] == 'user' %}<usr>{{ " + _USERS + " }}"
+        "{% elif message['role'] == 'assistant' %}<sys>{{ message['content'] }}{{ eos_token }}"
+        "{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<sys>{% endif %}"
+    ),
+}
+
+
+def as_consultation(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """Return a conversation to learn from as `consultation` asks it where nothing was found."""
+    *past, asked, answer = messages
+    question: ChatMessage = {"role": "user", "content": _ask(asked["content"])}
+    return [{"role": "system", "content": SYSTEM}, *past, question, answer]
+
+
 def strip_ids(text: str, entries: Iterable[Entry]) -> str:
     """Return a model's text without the bracketed ids of `entries`, copied from its prompt."""
     ids = "|".join(re.escape(entry.id) for entry in entries)
     one = rf"(?:자료\s*)?(?:{ids})"
     return re.sub(rf"\s*[\[(]\s*{one}(?:\s*,\s*{one})*\s*[\])]", "", text)
+
+
+def _ask(question: str) -> str:
+    return f"손님 질문: {question}"
 
 
 def _summarize(past: Sequence[PastExchange], room: int) -> str:

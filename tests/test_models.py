@@ -245,7 +245,7 @@ async def test_the_hub_gives_the_publishers_file(folder: Path) -> None:
         )
         assert await process.wait() == 0
     assert (folder / "test.gguf").read_bytes() == WHOLE
-    assert [path.name for path in folder.iterdir()] == ["test.gguf"]  # noqa: ASYNC240 - a test
+    assert [path.name for path in folder.iterdir()] == ["test.gguf"]
 
 
 @pytest.mark.usefixtures("no_hub")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from inference.alike import find_alike
 from inference.knowledge import CATEGORIES, Entry
 from inference.knowledge.files import Row
 
@@ -13,7 +14,6 @@ LONGEST_ANSWER = 600  # characters that are read with ease in a chat
 _FEWEST = 2  # phrasings and answers that the training pipeline wants of each entry
 _ALIKE = 0.8  # share of common letter pairs from which two questions ask the same
 
-_LETTERS = re.compile(r"[^0-9a-z가-힣]+")
 # Measures that two answers to one question should agree on; ranges count as both their ends.
 _MEASURE = re.compile(
     r"(\d+(?:\.\d+)?)(?:\s*[~∼–-]\s*(\d+(?:\.\d+)?))?\s*"
@@ -99,36 +99,14 @@ def _compare(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 def _alike(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
     """Yield pairs of entries with a phrasing in common, or nearly so."""
-    pairs = [
-        (place, _pairs(question))
-        for place, entry in enumerate(entries)
-        for question in entry.questions
-    ]
-    holders: dict[str, list[int]] = defaultdict(list)
-    for number, (_, letters) in enumerate(pairs):
-        for pair in letters:
-            holders[pair].append(number)
+    owners = [place for place, entry in enumerate(entries) for _ in entry.questions]
+    questions = [question for entry in entries for question in entry.questions]
     seen: set[tuple[int, int]] = set()
-    for number, (place, letters) in enumerate(pairs):
-        # Whoever shares so much shares one of the rarest pairs, by the pigeonhole principle.
-        rare = sorted(letters, key=lambda pair: (len(holders[pair]), pair))
-        enough = len(letters) - int(_ALIKE * len(letters)) + 1
-        for other in {n for pair in rare[:enough] for n in holders[pair] if n > number}:
-            key = (place, pairs[other][0])
-            if key[0] == key[1] or key in seen:
-                continue
-            if _likeness(letters, pairs[other][1]) >= _ALIKE:
-                seen.add(key)
-                yield entries[key[0]], entries[key[1]]
-
-
-def _pairs(text: str) -> frozenset[str]:
-    letters = _LETTERS.sub("", text.lower())
-    return frozenset(letters[i : i + 2] for i in range(len(letters) - 1)) or frozenset([letters])
-
-
-def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / max(1, len(one | other))
+    for one, other in find_alike(questions, _ALIKE):
+        key = (owners[one], owners[other])
+        if key[0] != key[1] and key not in seen:
+            seen.add(key)
+            yield entries[key[0]], entries[key[1]]
 
 
 def _disagreements(one: str, other: str) -> Iterable[str]:

@@ -40,8 +40,8 @@ class Row:
 
 
 @dataclass(slots=True)
-class _Draft:
-    """What the cells of a row are, by the names of their columns."""
+class Draft:
+    """What the cells of a row are, by the names of their columns; texts by their numbers."""
 
     id: str = ""
     category: str = ""
@@ -63,14 +63,12 @@ def read(path: Path) -> list[Row]:
 
     Rows without an id are pairs: those that ask the same become one entry with all answers.
     """
-    try:
-        records = list(_records(path))
-    except FileNotFoundError as error:
-        msg = f"지식 파일이 없어요: {path}"
-        raise KnowledgeError(msg) from error
-    except (OSError, ValueError, KeyError, csv.Error, BadZipFile, ParseError) as error:
-        msg = f"지식 파일을 읽을 수 없어요: {path}"
-        raise KnowledgeError(msg) from error
+    # Rows without any text are left out.
+    records = [
+        (number, draft)
+        for number, cells in read_cells(path)
+        if (draft := as_draft(cells)).questions or draft.answers
+    ]
     stem = re.sub(r"[^0-9A-Za-z가-힣]+", "_", unicodedata.normalize("NFC", path.stem))
     rows: list[Row] = []
     pairs: dict[str, int] = {}  # the place in `rows` of what was asked without an id
@@ -95,7 +93,7 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def _row(number: int, draft: _Draft, stem: str) -> Row:
+def _row(number: int, draft: Draft, stem: str) -> Row:
     entry = Entry(
         draft.id or f"{stem}_{number}",
         tuple(dict.fromkeys(text for _, text in sorted(draft.questions.items()) if text)),
@@ -122,23 +120,27 @@ def find_problem(entry: Entry) -> str:
     return ""
 
 
-def _records(path: Path) -> Iterator[tuple[int, _Draft]]:
-    """Yield the rows with their numbers; those without any text are left out."""
-    match path.suffix.lower():
-        case ".xlsx":
-            rows = _spreadsheet(path)
-        case ".jsonl":
-            rows = _json_lines(path)
-        case _:
-            rows = _comma_separated(path)
-    for number, cells in rows:
-        draft = _draft(cells)
-        if draft.questions or draft.answers:
-            yield number, draft
+def read_cells(path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """Read the rows of a file with their numbers, as they are. Raises `KnowledgeError`."""
+    try:
+        match path.suffix.lower():
+            case ".xlsx":
+                return list(_spreadsheet(path))
+            case ".jsonl":
+                return list(_json_lines(path))
+            case _:
+                return list(_comma_separated(path))
+    except FileNotFoundError as error:
+        msg = f"지식 파일이 없어요: {path}"
+        raise KnowledgeError(msg) from error
+    except (OSError, ValueError, KeyError, csv.Error, BadZipFile, ParseError) as error:
+        msg = f"지식 파일을 읽을 수 없어요: {path}"
+        raise KnowledgeError(msg) from error
 
 
-def _draft(cells: Mapping[str, Any]) -> _Draft:
-    draft = _Draft()
+def as_draft(cells: Mapping[str, Any]) -> Draft:
+    """Return what the cells of a row are, by the names of their columns."""
+    draft = Draft()
     for name, value in cells.items():
         column = re.sub(r"[\s_.\-]", "", unicodedata.normalize("NFKC", str(name)).lower())
         values = value if isinstance(value, list) else [value]
