@@ -5,10 +5,11 @@ PORT ?= 8765
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TRAINING := $(VENV)/.training
 
 KILLS ?= 200
 
-.PHONY: help setup demo test lint format vectors lock clean chaos bench soak profile
+.PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile
 
 help: ## 이 목록
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,13 +17,15 @@ help: ## 이 목록
 setup: $(INSTALLED) ## .venv에 모두 설치하고 모델을 받기 (다시 해도 됨)
 	@$(BIN)/deepbot models fetch
 
+train-setup: setup $(TRAINING) ## 학습에 쓰는 것까지 설치하기 (torch, transformers …)
+
 demo: setup ## 토큰 없이 이 컴퓨터에서 딥봇과 대화 (PORT=번호)
 	@exec $(BIN)/deepbot demo --port $(PORT)
 
-test: setup ## 모든 테스트 (SQLite, Postgres, 브라우저)
+test: train-setup ## 모든 테스트 (SQLite, Postgres, 브라우저, 학습)
 	@$(BIN)/python -m pytest
 
-lint: $(INSTALLED) ## ruff와 mypy
+lint: $(TRAINING) ## ruff와 mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -70,4 +73,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { if grep -qs "No space left" $(VENV)/pip.log; \
 	    then echo "디스크가 가득 차서 설치하지 못했어요." >&2; \
 	    else echo "패키지를 설치하지 못했어요. 패키지 저장소에 연결되는지 확인해 주세요 (자세한 기록: $(VENV)/pip.log)." >&2; fi; exit 1; }
+	@touch $@
+
+$(TRAINING): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[dev,train]' || \
+	  { echo "학습에 쓰는 패키지를 설치하지 못했어요. 연결과 디스크(GPU가 있는 곳에서는 5 GB쯤)를 확인해 주세요." >&2; exit 1; }
 	@touch $@
