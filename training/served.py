@@ -1,0 +1,92 @@
+"""A server as a system that answers: whatever speaks the OpenAI chat protocol."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import httpx
+
+from inference import prompts
+from inference.client import ModelClient, ModelError, TimeLimits
+from inference.remote import open_client
+from training.errors import TrainingError, TrainingInputError
+from training.examples import Example
+from training.progress import Advance
+
+_CONNECT_S = 10.0
+# A server that answers several at once may keep each of them waiting for the others.
+_LIMITS = TimeLimits(connect=_CONNECT_S, first_token=300, total=600)
+
+
+class ServedSystem:
+    """Asks a server, several questions at a time, as the bot does where it has found nothing."""
+
+    batch_size = 4
+
+    def __init__(self, url: str, *, model: str | None, key: str | None) -> None:
+        self._url = _complete(url)
+        self._key = key or ""
+        self._model = model or self._find_model()
+        self.name = f"{_without_secrets(self._url)} ({self._model})"
+        self.fingerprint = hashlib.sha256(f"{self._url} {self._model}".encode()).hexdigest()
+
+    def answer(self, examples: Sequence[Example]) -> list[str]:
+        """Ask the examples side by side."""
+        try:
+            return asyncio.run(self._answer(examples))
+        except ModelError as error:
+            msg = f"서버가 답하지 못했어요: {self.name} ({error}). 다시 실행하면 이어서 물어요."
+            raise TrainingError(msg) from error
+
+    def measure_loss(self, examples: Sequence[Example], advance: Advance) -> None:
+        """Return None: the protocol gives no probabilities of an answer that is not its own."""
+        advance(len(examples))
+
+    async def _answer(self, examples: Sequence[Example]) -> list[str]:
+        async with ModelClient(self._url, self._model, api_key=self._key, limits=_LIMITS) as client:
+            return await asyncio.gather(*(_ask(client, example) for example in examples))
+
+    def _find_model(self) -> str:
+        """Return the name of the server's one model."""
+        shown = _without_secrets(self._url)
+        try:
+            with open_client(self._url, self._key, timeout_s=_CONNECT_S) as client:
+                answer = client.get("models")
+            if answer.status_code in {401, 403}:
+                msg = f"서버가 이 API 키를 받지 않아요: {shown}"
+                raise TrainingInputError(msg)
+            answer.raise_for_status()
+            names = [str(each["id"]) for each in answer.json()["data"]]
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            msg = f"서버에 닿지 못해요: {shown} ({type(error).__name__})"
+            raise TrainingError(msg) from error
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"OpenAI 호환 서버가 아니에요 (/models의 답을 읽을 수 없음): {shown}"
+            raise TrainingError(msg) from error
+        if len(names) != 1:
+            msg = f"모델을 하나 골라 주세요 (--model): {', '.join(names) or '서버에 모델이 없어요'}"
+            raise TrainingInputError(msg)
+        return names[0]
+
+
+async def _ask(client: ModelClient, example: Example) -> str:
+    chat = prompts.as_consultation(example.messages)[:-1]
+    parts = [
+        part
+        async for part in client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
+        if isinstance(part, str)
+    ]
+    return "".join(parts).strip()
+
+
+def _complete(url: str) -> str:
+    """Return the base of the API, `…/v1`, where only the server is named."""
+    url = url.rstrip("/")
+    return url if urlsplit(url).path else f"{url}/v1"
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address without a user's name and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
