@@ -1,20 +1,14 @@
 """The `deepbot` command. Heavy imports stand inside the commands that need them."""
 
 import asyncio
-import contextlib
-import errno
 import functools
-import signal
-import sqlite3
-import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
-from bot import logs
+from bot import console, logs, training_commands
 from bot.errors import BadInputError, OperatorError
 from bot.estimate import command
 from bot.settings import Settings
@@ -39,10 +33,8 @@ app.add_typer(models_app, name="models")
 bench_app = typer.Typer(help="가진 자료로 성적을 잽니다.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(bench_app, name="bench")
+app.add_typer(training_commands.app)
 
-T = TypeVar("T")
-
-FAILED, BAD_INPUT, NO_ANSWER = 1, 2, 3
 DEMO_PORT = 8765
 
 
@@ -56,13 +48,13 @@ def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
     """토큰 없이 이 컴퓨터에서 딥봇과 대화합니다."""
     from bot.demo import run_demo
 
-    settings = _settings()
+    settings = console.load_settings()
     if "database_url" not in settings.model_fields_set:
         url = SecretStr(f"sqlite:///{folder / 'deepbot.db'}")
         settings = settings.model_copy(update={"database_url": url})
     logs.configure(settings.log_format)
 
-    _serve(run_demo(settings, port=port, folder=folder, say=_say))
+    console.serve(run_demo(settings, port=port, folder=folder, say=console.say))
 
 
 @app.command()
@@ -70,9 +62,9 @@ def playground(port: Port = DEMO_PORT, folder: Folder = Path("var/playground")) 
     """놀이터(로컬 Bot API 서버와 대화 페이지)만 엽니다. 봇은 따로 실행합니다."""
     from bot.demo import run_playground
 
-    logs.configure(_settings().log_format)
+    logs.configure(console.load_settings().log_format)
 
-    _serve(run_playground(port=port, folder=folder, say=_say))
+    console.serve(run_playground(port=port, folder=folder, say=console.say))
 
 
 @app.command()
@@ -83,10 +75,10 @@ def admin() -> None:
     """
     from bot.admin.command import run_admin
 
-    settings = _settings()
+    settings = console.load_settings()
     logs.configure(settings.log_format)
 
-    _serve(run_admin(settings, say=_say))
+    console.serve(run_admin(settings, say=console.say))
 
 
 @app.command()
@@ -106,7 +98,7 @@ def bot(
     from bot.app import open_consultant, open_database, running_bot
     from bot.web import open_door
 
-    settings = _settings()
+    settings = console.load_settings()
     logs.configure(settings.log_format)
 
     async def run() -> None:
@@ -120,7 +112,7 @@ def bot(
         ):
             await asyncio.Event().wait()
 
-    _serve(run())
+    console.serve(run())
 
 
 @app.command()
@@ -143,43 +135,43 @@ def ask(
     """
     from bot import ask_command
 
-    settings = _settings()
+    settings = console.load_settings()
     if knowledge:
         settings = settings.model_copy(update={"knowledge": knowledge})
     logs.configure(settings.log_format, level=logs.QUIET)
-    output = ask_command.Output(_say, as_json=as_json)
+    output = ask_command.Output(console.say, as_json=as_json)
     if retrieve_only:
-        _run(ask_command.retrieve(settings, question, output, alone=knowledge is not None))
-    elif not _run(ask_command.ask(settings, question, output, alone=knowledge is not None)):
-        raise typer.Exit(NO_ANSWER)
+        console.run(ask_command.retrieve(settings, question, output, alone=knowledge is not None))
+    elif not console.run(ask_command.ask(settings, question, output, alone=knowledge is not None)):
+        raise typer.Exit(console.NO_ANSWER)
 
 
 @app.command()
 def settings() -> None:
     """지금의 설정을 보여 줍니다 (비밀은 가리고)."""
-    current = _settings()
+    current = console.load_settings()
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
         if isinstance(value, SecretStr):
             value = _hide(name, value.get_secret_value())
         if name == "answer_policy":
             value = current.policy
-        _say(f"{name.upper()}={'' if value is None else value}  # {field.description}")
+        console.say(f"{name.upper()}={'' if value is None else value}  # {field.description}")
 
 
 @app.command()
 @functools.wraps(command.estimate)
 def estimate(**options: Any) -> None:  # noqa: ANN401, D103 - as what it wraps
     if options["rates_file"] is None:
-        options["rates_file"] = _settings().rates
+        options["rates_file"] = console.load_settings().rates
     try:
         command.estimate(**options)
     except BadInputError as error:
-        _fail(str(error), BAD_INPUT)
+        console.fail(str(error), console.BAD_INPUT)
     except OperatorError as error:
-        _fail(str(error), FAILED)
+        console.fail(str(error), console.FAILED)
     except OSError as error:
-        _fail(_explain(error), FAILED)
+        console.fail(console.explain(error), console.FAILED)
 
 
 @knowledge_app.command("import")
@@ -193,8 +185,10 @@ def import_knowledge(
     """
     from bot import knowledge_command
 
-    if not _run(knowledge_command.import_file(_settings(), file, say=_say)):
-        raise typer.Exit(FAILED)
+    if not console.run(
+        knowledge_command.import_file(console.load_settings(), file, say=console.say)
+    ):
+        raise typer.Exit(console.FAILED)
 
 
 @knowledge_app.command("list")
@@ -202,7 +196,9 @@ def list_knowledge(as_json: AsJson = False) -> None:
     """모든 항목을 한 줄에 하나씩 보여 줍니다."""
     from bot import knowledge_command
 
-    _run(knowledge_command.list_entries(_settings(), as_json=as_json, say=_say))
+    console.run(
+        knowledge_command.list_entries(console.load_settings(), as_json=as_json, say=console.say)
+    )
 
 
 @knowledge_app.command("search")
@@ -213,9 +209,11 @@ def search_knowledge(
     """질문에 가장 가까운 항목 10개를 신뢰도와 함께 보여 줍니다."""
     from bot import ask_command
 
-    settings = _settings()
+    settings = console.load_settings()
     logs.configure(settings.log_format, level=logs.QUIET)
-    _run(ask_command.retrieve(settings, question, ask_command.Output(_say, as_json=as_json)))
+    console.run(
+        ask_command.retrieve(settings, question, ask_command.Output(console.say, as_json=as_json))
+    )
 
 
 @knowledge_app.command("export")
@@ -225,7 +223,7 @@ def export_knowledge(
     """모든 항목을 파일에 적습니다 (대회의 열 이름으로)."""
     from bot import knowledge_command
 
-    _run(knowledge_command.export(_settings(), file, say=_say))
+    console.run(knowledge_command.export(console.load_settings(), file, say=console.say))
 
 
 @knowledge_app.command("remove")
@@ -235,7 +233,7 @@ def remove_knowledge(
     """항목을 뺍니다. 기본 지식의 항목도 뺄 수 있습니다."""
     from bot import knowledge_command
 
-    _run(knowledge_command.remove(_settings(), ids, say=_say))
+    console.run(knowledge_command.remove(console.load_settings(), ids, say=console.say))
 
 
 @knowledge_app.command("check")
@@ -251,8 +249,10 @@ def check_knowledge(
     """
     from bot import knowledge_command
 
-    if not _run(knowledge_command.check(_settings(), file, as_json=as_json, say=_say)):
-        raise typer.Exit(FAILED)
+    if not console.run(
+        knowledge_command.check(console.load_settings(), file, as_json=as_json, say=console.say)
+    ):
+        raise typer.Exit(console.FAILED)
 
 
 @conversations_app.command("export")
@@ -279,7 +279,7 @@ def export_conversations(
     """
     from bot import export_command
 
-    settings = _settings()
+    settings = console.load_settings()
 
     async def run() -> None:
         selection = export_command.Selection(
@@ -288,9 +288,9 @@ def export_conversations(
             reviewed_only=reviewed_only,
             raw=raw,
         )
-        await export_command.export(settings, out, form, selection, say=_tell)
+        await export_command.export(settings, out, form, selection, say=console.tell)
 
-    _run(run())
+    console.run(run())
 
 
 @app.command()
@@ -304,8 +304,10 @@ def transcribe(
     """
     from bot import transcribe_command
 
-    settings = _settings()
-    _do(lambda: transcribe_command.transcribe(path, settings, as_json=as_json, say=_say))
+    settings = console.load_settings()
+    console.do(
+        lambda: transcribe_command.transcribe(path, settings, as_json=as_json, say=console.say)
+    )
 
 
 @bench_app.command("speech")
@@ -317,8 +319,8 @@ def bench_speech(
     """사람의 목소리로 음성 인식의 글자 오류율과 빠르기를 잽니다."""
     from bot import transcribe_command
 
-    settings = _settings()
-    _do(lambda: transcribe_command.measure(folder, settings, say=_say))
+    settings = console.load_settings()
+    console.do(lambda: transcribe_command.measure(folder, settings, say=console.say))
 
 
 @models_app.command("fetch")
@@ -332,10 +334,12 @@ def fetch_models(
 
     for model in models.load_manifest().values():
         try:
-            path = models.fetch(model, sources=(source,) if source else models.SOURCES, say=_say)
+            path = models.fetch(
+                model, sources=(source,) if source else models.SOURCES, say=console.say
+            )
         except models.FetchError as error:
-            _fail(str(error), FAILED)
-        _say(f"모델이 있어요: {path}")
+            console.fail(str(error), console.FAILED)
+        console.say(f"모델이 있어요: {path}")
 
 
 @models_app.command("list")
@@ -345,7 +349,7 @@ def list_models() -> None:
 
     for name, model in models.load_manifest().items():
         state = "받음" if model.is_fetched() else "아직 없음"
-        _say(f"{name}: {model.title}, {model.bytes >> 20} MB, {model.licence}, {state}")
+        console.say(f"{name}: {model.title}, {model.bytes >> 20} MB, {model.licence}, {state}")
 
 
 @db_app.command("upgrade")
@@ -373,37 +377,23 @@ def purge_database(
     """오래된 대화를 딸린 것(답변, 음성, 견적 …)과 함께 지웁니다. 봇을 끄지 않아도 됩니다."""
     from bot import purge_command
 
-    settings = _settings()
+    settings = console.load_settings()
     logs.configure(settings.log_format, level=logs.QUIET)
     days = settings.keep_days if older_than is None else older_than
-    _run(purge_command.purge(settings, days, dry_run=dry_run, say=_say))
+    console.run(purge_command.purge(settings, days, dry_run=dry_run, say=console.say))
 
 
 def _migrate(direction: Literal["upgrade", "downgrade"], revision: str) -> None:
     from db import database as db
 
     async def run() -> None:
-        database = db.open_database(_settings().database_url.get_secret_value())
+        database = db.open_database(console.load_settings().database_url.get_secret_value())
         try:
             await getattr(db, direction)(database, revision)
         finally:
             await database.close()
 
-    _run(run())
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        # The value itself stays out: it may be a secret.
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}".lstrip(": ")
-            for e in error.errors()
-        )
-        _fail(f"설정이 잘못됐어요. {wrong}", BAD_INPUT)
-    except UnicodeDecodeError:
-        _fail(".env 파일을 읽을 수 없어요. UTF-8로 저장해 주세요.", BAD_INPUT)
+    console.run(run())
 
 
 def _hide(name: str, secret: str) -> str:
@@ -414,72 +404,6 @@ def _hide(name: str, secret: str) -> str:
 
     # The query may hold a password too.
     return make_url(secret).set(query={}).render_as_string(hide_password=True)
-
-
-def _serve(work: Coroutine[Any, Any, None]) -> None:
-    """Run a service until Ctrl-C or a TERM signal cancels it, at whatever point it is."""
-
-    async def until_told() -> None:
-        task = asyncio.ensure_future(work)
-        with contextlib.suppress(NotImplementedError):  # Windows has Ctrl-C only
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await task
-
-    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-        _run(until_told())
-
-
-def _do(work: Callable[[], None]) -> None:
-    """Do a command's work that waits for nothing else."""
-    try:
-        work()
-    except BadInputError as error:
-        _fail(str(error), BAD_INPUT)
-    except OperatorError as error:
-        _fail(str(error), FAILED)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; what an operator can put right becomes one line and an exit code."""
-    from alembic.util import CommandError
-    from sqlalchemy.exc import ArgumentError, DBAPIError
-
-    from inference.embeddings import EmbedderError
-    from inference.knowledge import KnowledgeError
-
-    try:
-        return asyncio.run(work)
-    except BadInputError as error:
-        _fail(str(error), BAD_INPUT)
-    except (OperatorError, KnowledgeError, EmbedderError) as error:
-        _fail(str(error), FAILED)
-    except (ArgumentError, CommandError):
-        _fail("DATABASE_URL 또는 판 이름이 잘못됐어요.", BAD_INPUT)
-    except (DBAPIError, sqlite3.Error, OSError) as error:
-        _fail(_explain(error), FAILED)
-
-
-def _explain(error: Exception) -> str:
-    """Return what an operator can do about a failing database, disk or connection."""
-    if "disk is full" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
-        return "디스크가 가득 찼어요. 자리를 비우고 다시 시작해 주세요."
-    if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-        return f"파일을 쓸 수 없어요: {error.filename or ''} ({error.strerror or error})"
-    return "데이터베이스를 쓸 수 없어요. 주소와 권한을 확인해 주세요."
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _tell(line: str) -> None:
-    """Say something beside the output."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    print(f"deepbot: {sentence}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 import typer
 from sqlalchemy.exc import OperationalError
 
-from bot import cli
+from bot import cli, console
 from bot.demo import FIRST_CUSTOMER
 from bot.estimate import questions, wording
 from bot.playground.client import Playground
@@ -300,7 +300,7 @@ def test_a_full_disk_is_one_sentence(error: Exception, capsys: pytest.CaptureFix
         raise error
 
     with pytest.raises(typer.Exit) as ended:
-        cli._run(work())
+        console.run(work())
     assert ended.value.exit_code == 1
     assert "디스크가 가득" in one_line(capsys.readouterr().err)
 

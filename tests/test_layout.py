@@ -7,8 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_NOT = {
-    "inference": {"bot", "db", "migrations", "tests"},
-    "db": {"bot", "inference", "tests"},
+    "inference": {"bot", "db", "migrations", "tests", "training"},
+    "training": {"bot", "db", "migrations", "tests"},
+    "db": {"bot", "inference", "training", "tests"},
     "migrations": {"bot", "inference", "tests"},
     "bot": {"tests"},
     "bot/playground": {"db", "inference", "migrations", "tests"},
