@@ -1,0 +1,128 @@
+"""Rows that hold no padding and repeat no prompt teach what the texts teach one by one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from tests.tinymodels import VOCABULARY, Architecture, make_base
+from tests.trainedruns import make_setting
+from training.batches import Collator, adds_mask, build_rows, find_prefix
+from training.encoding import IGNORED, Encoded
+from training.loss import measure_loss, sum_losses
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=7)
+PAD = 0
+
+
+def make_text(chance: torch.Generator, shared: list[int], asked: int, answered: int) -> Encoded:
+    own = torch.randint(3, VOCABULARY, (asked + answered,), generator=chance).tolist()
+    ids = [*shared, *own]
+    start = len(shared) + asked
+    return Encoded(ids, [IGNORED] * start + ids[start:], truncated=False)
+
+
+def make_texts(lengths: list[int], shared: int = 20, seed: int = 0) -> list[Encoded]:
+    chance = torch.Generator().manual_seed(seed)
+    prompt = torch.randint(3, VOCABULARY, (shared,), generator=chance).tolist()
+    return [make_text(chance, prompt, 3, length) for length in lengths]
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gptj"])
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> PreTrainedModel:
+    architecture: Architecture = request.param
+    folder = make_base(tmp_path_factory.mktemp(architecture), architecture)
+    found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder)
+    chance = torch.Generator().manual_seed(1)
+    for weight in found.parameters():  # as made it knows nothing: all tokens alike
+        weight.data += 0.2 * torch.randn(weight.shape, generator=chance)
+    return found.eval()
+
+
+def one_by_one(model: PreTrainedModel, texts: list[Encoded]) -> torch.Tensor:
+    """The sum of the losses by hand: each text alone, nothing padded."""
+    total = torch.zeros(())
+    for text in texts:
+        logits = model(input_ids=torch.tensor([text.ids]), use_cache=False).logits[0, :-1]
+        labels = torch.tensor(text.labels[1:])
+        total = total + cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total
+
+
+def as_batch(model: PreTrainedModel, texts: list[Encoded], batching: str) -> torch.Tensor:
+    setting = make_setting(batching=batching, max_length=128)
+    rows = build_rows(texts, setting, PAD)
+    collate = Collator(rows.prefix, PAD, adds_mask(model))
+    return sum_losses(model, collate(list(rows.dataset)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
+@given(lengths=LENGTHS)
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_a_batch_has_the_losses_of_its_texts(
+    model: PreTrainedModel, batching: str, lengths: list[int]
+) -> None:
+    texts = make_texts(lengths)
+    torch.testing.assert_close(
+        as_batch(model, texts, batching), one_by_one(model, texts), rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_and_their_gradients(model: PreTrainedModel, batching: str) -> None:
+    texts = make_texts([30, 5, 44, 17, 2])
+    gradients = []
+    for loss in (as_batch(model, texts, batching), one_by_one(model, texts)):
+        model.zero_grad()
+        loss.backward()
+        gradients.append([each.grad.clone() for each in model.parameters() if each.grad is not None])
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-3)
+
+
+def test_the_measured_loss_is_the_mean_over_tokens(model: PreTrainedModel) -> None:
+    texts = make_texts([30, 5, 44, 17, 2, 60, 60, 60])
+    found = measure_loss(model, texts, PAD)
+    tokens = sum(each.learnt for each in texts)
+    assert found.tokens == tokens
+    assert found.mean == pytest.approx(one_by_one(model, texts).item() / tokens, rel=1e-4)
+
+
+@given(lengths=LENGTHS, shared=st.integers(0, 40))
+def test_rows_hold_every_text_once(lengths: list[int], shared: int) -> None:
+    texts = make_texts(lengths, shared)
+    rows = build_rows(texts, make_setting(max_length=128), PAD)
+    start = len(rows.prefix)
+    held: list[list[int]] = []
+    for row in rows.dataset:
+        assert start + len(row["input_ids"]) <= 128
+        begin = 0
+        for size in row["seq_lengths"]:
+            held.append([*rows.prefix, *row["input_ids"][begin : begin + size]])
+            begin += size
+        assert begin == len(row["input_ids"])
+    assert sorted(held) == sorted(each.ids for each in texts)
+    assert rows.tokens == sum(len(each.ids) for each in texts)
+    assert rows.learnt == sum(each.learnt for each in texts)
+    assert rows.cells <= rows.tokens
+
+
+def test_the_prefix_ends_where_a_loss_begins() -> None:
+    alike = Encoded([5, 6, 7, 8], [IGNORED, IGNORED, IGNORED, 8], truncated=False)
+    assert find_prefix([alike, alike]) == [5, 6]  # 7 is what 8 is told from
+    assert find_prefix([Encoded([5, 6], [5, 6], truncated=False)] * 2) == []
+
+
+def test_the_first_teams_rows_are_mostly_padding(tmp_path: Path) -> None:
+    texts = make_texts([40] * 10)
+    ours = build_rows(texts, make_setting(max_length=512), PAD)
+    theirs = build_rows(texts, make_setting(max_length=512, batching="padded"), PAD)
+    assert theirs.cells == 512 * 10
+    assert ours.cells < 512
+    assert ours.learnt == theirs.learnt
