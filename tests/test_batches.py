@@ -42,7 +42,8 @@ def model(
     chance = torch.Generator().manual_seed(1)
     for weight in found.parameters():  # as made it knows nothing: all tokens alike
         weight.data += 0.2 * torch.randn(weight.shape, generator=chance)
-    return found.eval()
+    found.eval()
+    return found
 
 
 def one_by_one(model: PreTrainedModel, texts: list[Encoded]) -> torch.Tensor:
@@ -80,8 +81,10 @@ def test_and_their_gradients(model: PreTrainedModel, batching: str) -> None:
     gradients = []
     for loss in (as_batch(model, texts, batching), one_by_one(model, texts)):
         model.zero_grad()
-        loss.backward()
-        gradients.append([each.grad.clone() for each in model.parameters() if each.grad is not None])
+        torch.autograd.backward(loss)
+        gradients.append(
+            [each.grad.clone() for each in model.parameters() if each.grad is not None]
+        )
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-3)
 

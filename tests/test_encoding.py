@@ -71,9 +71,7 @@ def test_the_loss_counts_the_answer_and_its_end_token_by_token(
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_what_stands_before_the_answer_is_what_serving_sends(
-    template: str, tmp_path: Path
-) -> None:
+def test_what_stands_before_the_answer_is_what_serving_sends(template: str, tmp_path: Path) -> None:
     setting = make_setting(template=template)
     tokenizer = load_tokenizer(tmp_path, setting)
     example = make_example(QUESTION, ANSWER)

@@ -21,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+torch.set_num_threads(1)  # so small that a second one is in the way
+
 Architecture = Literal["gpt2", "gptj", "llama"]
 
 VOCABULARY = 2048  # a multiple of 32, as all widths here: bitsandbytes takes no others on a CPU

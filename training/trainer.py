@@ -1,14 +1,7 @@
 """TRL's trainer as the recipes set it (https://huggingface.co/docs/trl/sft_trainer)."""
 
-import os
 from pathlib import Path
 from typing import Any
-
-# No call home from here; these are read when the libraries are imported.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# Rows of all lengths leave holes in a GPU's memory otherwise.
-os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 from peft import LoraConfig
