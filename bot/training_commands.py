@@ -170,8 +170,9 @@ def train_model(
             raise BadInputError(msg)
         from training.finetune import Order, train
 
-        train(Order(found, variant, data, out, base, max_steps, seed), say=console.tell)
-        console.say(f"학습이 끝났어요: {out}")
+        order = Order(found, variant, data, out, base, max_steps, seed)
+        if train(order, say=console.tell):
+            console.say(f"학습이 끝났어요: {out}")
 
     console.do(run)
 

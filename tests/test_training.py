@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference import prompts
 from inference.client import ChatMessage
-from tests.processes import run, started
+from tests.processes import environment, run, started
 from tests.tinymodels import Architecture, make_base
 from tests.trainedruns import make_setting
 from training import examples, finetune, runs
 from training.encoding import encode
-from training.errors import TrainingInputError
+from training.errors import TrainingError, TrainingInputError
 from training.examples import Example
 from training.finetune import Order
 from training.loss import measure_loss
 from training.recipe import Base, Licence, Lora, Recipe, Setting
 from training.runs import Run, open_run
+from training.trained import TrainedSystem
+from training.trainer import Trainer
 
 TARGETS = {
     "gpt2": ("c_attn", "c_proj", "c_fc"),
@@ -200,8 +203,132 @@ def test_the_best_weights_are_kept_and_a_run_stops_when_it_gains_no_more(
     assert totals.stopped_early
     assert totals.steps < 40
     validations = {e.step: e.validation_loss for e in found.metrics() if e.validation_loss}
-    assert totals.best_validation_loss == min(validations.values())
-    assert len(validations) < 6
+    learnt = {step: loss for step, loss in validations.items() if step}  # at 0 stands the base
+    assert totals.best_validation_loss == min(learnt.values())
+    assert totals.best_step
+    assert totals.steps == totals.best_step + 2 * 4  # two validations that gained nothing
+    kept = TrainedSystem(found, bases["llama"])
+    held = examples.read_examples(data / examples.VALIDATION)
+    loss = kept.measure_loss(held, lambda _: None)
+    assert loss == pytest.approx(totals.best_validation_loss, abs=0.02)
+
+
+def test_a_loss_that_is_no_number_is_said(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path
+) -> None:
+    wild = make_setting_for("full", "gpt2", learning_rate=1e30, precision="fp32")
+    order = Order(make_recipe(wild), "default", data, tmp_path / "run", bases["gpt2"], 3)
+    with pytest.raises(TrainingError, match="learning_rate"):
+        finetune.train(order, say=say)
+    assert not (order.out / runs.RUN).exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"),
+    [
+        (9, {}),  # an epoch
+        (10, {}),
+        (40, {"learning_rate": 0.3, "patience": 1, "validations_per_epoch": 9}),  # stops before
+    ],
+)
+def test_a_run_killed_before_it_was_saved_is_saved_and_trains_no_more(
+    steps: int,
+    changes: dict[str, object],
+    bases: dict[Architecture, Path],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setting = make_setting_for("lora", "llama", **{"batch_size": 1, **changes})
+    recipe = make_recipe(setting)
+    whole = train(Order(recipe, "default", data, tmp_path / "whole", bases["llama"], steps))
+    order = Order(recipe, "default", data, tmp_path / "killed", bases["llama"], steps)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "_save", die)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.train(order, say=say)
+    began = json.loads((order.out / "started.json").read_text("utf-8"))["started"]
+    resumed = train(order)
+    assert resumed.record.started == began
+    assert resumed.record.totals.steps == whole.record.totals.steps
+    assert resumed.record.totals.stopped_early is (steps == 40)
+    assert resumed.record.totals.tokens_per_second > 0
+    first, second = (
+        load_file(each.folder / runs.ADAPTER / "adapter_model.safetensors")
+        for each in (whole, resumed)
+    )
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name])
+
+
+def test_what_a_kill_left_half_written_is_passed_over(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = make_setting_for("lora", "llama", batch_size=1)
+    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 10)
+
+    def die(trainer: Trainer, *_: object) -> None:
+        if trainer.state.global_step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_scaler", die)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.train(order, say=say)
+    with (order.out / runs.METRICS).open("a", encoding="utf-8") as file:
+        file.write('{"step":6,"epo')
+    assert (order.out / runs.CHECKPOINTS / "checkpoint-6" / "adapter_model.safetensors").exists()
+    said: list[str] = []
+    finetune.train(order, say=said.append)
+    assert any("checkpoint-4" in line for line in said)
+    steps = [each.step for each in open_run(order.out).metrics() if each.loss is not None]
+    assert steps == list(range(1, 11))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = make_setting_for("lora", "llama")
+    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 2)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", die)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.train(order, say=say)
+    assert [e.step for e in train(order).metrics() if e.validation_loss] == [0, 1, 2]
+
+
+async def test_several_processes_learn_as_one_and_write_once(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path
+) -> None:
+    setting = make_setting_for("lora", "llama", batch_size=1, learning_rate=1e-3)
+    recipe = make_recipe(setting)
+    path = make_toml(recipe, tmp_path / "tiny.toml")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("-m", "bot.cli", "train", str(path), "--data", str(data)),
+        *("--base", str(bases["llama"]), "--max-steps", "3", "--out", str(tmp_path / "two")),
+        env=environment(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    assert output.decode().count("끝났어요") == 1
+    doubled = make_recipe(setting.model_copy(update={"batch_size": 2}))
+    one = train(Order(doubled, "default", data, tmp_path / "one", bases["llama"], 3))
+    two = open_run(tmp_path / "two")
+    losses = [[each.loss or each.validation_loss for each in run.metrics()] for run in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert two.record.totals.tokens == one.record.totals.tokens
 
 
 def test_the_original_setting_is_the_first_teams(

@@ -6,6 +6,7 @@ words. Several GPUs: start the command through `accelerate launch`.
 
 import json
 import logging
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,10 +17,11 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
-from transformers.trainer_utils import get_last_checkpoint
 
 from training import bases, examples, machine, plots, runs
+from training.bases import Located
 from training.batches import Rows, build_rows
+from training.checkpoints import Checkpoint, find_checkpoint
 from training.encoding import Encoded, encode
 from training.errors import TrainingError, TrainingInputError
 from training.examples import Example
@@ -75,8 +77,11 @@ def prepare_data(data: Path, setting: Setting, tokenizer: PreTrainedTokenizerBas
     return Prepared(train, validation, rows, examples.digest(data))
 
 
-def train(order: Order, *, say: Say) -> None:
-    """Train, and leave the run in its folder. Raises `TrainingInputError`, `TrainingError`."""
+def train(order: Order, *, say: Say) -> bool:
+    """Train, and leave the run in its folder; of several processes one does, and returns true.
+
+    Raises `TrainingInputError`, `TrainingError`.
+    """
     _hush()
     if (order.out / runs.RUN).exists():
         msg = f"이미 끝난 학습이 있어요: {order.out}. 다른 폴더를 --out으로 알려 주세요."
@@ -84,13 +89,17 @@ def train(order: Order, *, say: Say) -> None:
     located = bases.locate(order.recipe.base, order.base, say=say)
     tokenizer = bases.load_tokenizer(order.recipe.base, located, order.setting)
     prepared = prepare_data(order.data, order.setting, tokenizer)
-    checkpoint = _begin(order, located.shown, prepared.digest)
-    if checkpoint:
-        say(f"{Path(checkpoint).name}에서 이어서 학습해요.")
-    started = datetime.now(UTC)
+    stand_in = not bases.is_own(order.recipe.base, located)
     state = PartialState(cpu=not torch.cuda.is_available())
-    resumed = int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
-    recorder = Recorder(order.out, resumed_step=resumed, bar=state.is_main_process)
+    with state.main_process_first():
+        started, checkpoint = _begin(order, located.shown, prepared.digest)
+    if checkpoint:
+        say(f"{checkpoint.folder.name}에서 이어서 학습해요.")
+    recorder = Recorder(
+        order.out,
+        resumed_step=checkpoint.state.global_step if checkpoint else None,
+        main=state.is_main_process,
+    )
     try:
         trainer = build_trainer(
             bases.load_model(located, order.setting, state.device),
@@ -106,24 +115,31 @@ def train(order: Order, *, say: Say) -> None:
         )
         if checkpoint is None:
             trainer.evaluate()  # what the base can do before it learns
-        trainer.train(resume_from_checkpoint=checkpoint)
+            trainer.train()
+        elif checkpoint.is_last:
+            trainer.take_up(checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint.folder))
     except torch.OutOfMemoryError as error:
         msg = (
             "GPU 메모리가 모자라요. batch_size나 max_length를 줄이거나 qlora로 바꿔 주세요"
             " (얼마나 드는지는 --dry-run이 알려 줘요)."
         )
         raise TrainingError(msg) from error
-    if not trainer.is_world_process_zero():
-        return
-    _save(trainer, tokenizer, order, located.shown)
+    finally:
+        recorder.close()
+    if not state.is_main_process:
+        return False
+    totals = _totals(trainer, recorder, prepared)
+    _save(trainer, tokenizer, order, located)
     record = runs.RunRecord(
         recipe=order.recipe,
         variant=order.variant,
         setting=order.setting,
         base=located.shown,
-        stand_in=not bases.is_own(order.recipe.base, located),
+        stand_in=stand_in,
         seed=order.seed,
-        started=started.isoformat(timespec="seconds"),
+        started=started,
         versions=machine.list_versions(),
         machine=machine.describe_machine(),
         data=runs.Data(
@@ -131,13 +147,14 @@ def train(order: Order, *, say: Say) -> None:
             train_examples=len(prepared.train),
             validation_examples=len(prepared.validation),
         ),
-        totals=_totals(trainer, recorder, prepared),
+        totals=totals,
     )
     plots.draw_loss(recorder.measurements, order.out / runs.LOSS, title=_title(record))
     write_card(order.out, record)
     runs.write_record(order.out, record)
     (order.out / _STARTED).unlink()
     shutil.rmtree(order.out / runs.CHECKPOINTS, ignore_errors=True)
+    return True
 
 
 def _encode(
@@ -150,8 +167,8 @@ def _encode(
     return encoded
 
 
-def _begin(order: Order, base: str, digest: str) -> str | None:
-    """Note what a run begins with; return the checkpoint from which it goes on, if any."""
+def _begin(order: Order, base: str, digest: str) -> tuple[str, Checkpoint | None]:
+    """Note what a run begins with; return when it did and the checkpoint that it goes on from."""
     words = {
         "recipe": order.recipe.model_dump(mode="json"),
         "variant": order.variant,
@@ -162,20 +179,24 @@ def _begin(order: Order, base: str, digest: str) -> str | None:
     }
     path = order.out / _STARTED
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != words:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        started = begun.pop("started", "")
+        if begun != words:
             msg = f"이 폴더에는 다른 설정으로 시작한 학습이 있어요: {order.out}"
             raise TrainingInputError(msg)
-        checkpoints = order.out / runs.CHECKPOINTS
-        return get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        return started, find_checkpoint(order.out / runs.CHECKPOINTS)
     if order.out.exists() and any(order.out.iterdir()):
         msg = f"빈 폴더가 아니에요: {order.out}"
         raise TrainingInputError(msg)
     order.out.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(words, ensure_ascii=False))
-    return None
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_text(path, json.dumps({**words, "started": started}, ensure_ascii=False))
+    return started, None
 
 
-def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, order: Order, base: str) -> None:
+def _save(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, order: Order, located: Located
+) -> None:
     """Save the best weights with the tokenizer and its chat template: what a server needs."""
     if order.setting.method == "full":
         folder = order.out / runs.MODEL
@@ -183,8 +204,8 @@ def _save(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, order: Order, ba
     else:
         folder = order.out / runs.ADAPTER
         config = trainer.model.peft_config["default"]
-        config.base_model_name_or_path = base  # else it names a folder of this machine
-        config.revision = order.recipe.base.revision
+        config.base_model_name_or_path = located.shown  # else it names a folder of this machine
+        config.revision = located.revision
         trainer.model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's form, with nothing filled in
     tokenizer.save_pretrained(folder)
@@ -197,8 +218,11 @@ def _totals(trainer: Trainer, recorder: Recorder, prepared: Prepared) -> runs.To
     validated = [
         (each.validation_loss, each.step) for each in found if each.validation_loss is not None
     ]
-    best = min(validated, default=(None, None))
-    share = recorder.steps / max(1, trainer.state.global_step)  # of the steps, by this process
+    # Of what was learnt: at step 0 stands the base.
+    best = min((each for each in validated if each[1] and math.isfinite(each[0])), default=None)
+    if best is None:
+        msg = "검증 손실이 수가 아니게 됐어요. 학습률(learning_rate)을 낮춰 주세요."
+        raise TrainingError(msg)
     tokens = round(prepared.rows.tokens * epochs)
     parameters = list(trainer.model.parameters())
     return runs.Totals(
@@ -208,7 +232,7 @@ def _totals(trainer: Trainer, recorder: Recorder, prepared: Prepared) -> runs.To
         seconds_per_epoch=round(recorder.seconds / epochs, 1),
         tokens=tokens,
         learnt_tokens=round(prepared.rows.learnt * epochs),
-        tokens_per_second=round(tokens * share / recorder.step_seconds, 1),
+        tokens_per_second=round(tokens / sum(each.step_seconds or 0 for each in found), 1),
         peak_memory_bytes=machine.peak_memory_bytes(),
         peak_gpu_bytes=machine.peak_gpu_bytes(),
         parameters=_count_parameters(trainer.model),

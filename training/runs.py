@@ -35,6 +35,7 @@ class Measurement(_Record):
     step: int
     epoch: float
     seconds: float  # since the run began, times before a resume counted in
+    step_seconds: float | None = None  # that the last training step took
     loss: float | None = None
     validation_loss: float | None = None
     learning_rate: float | None = None
@@ -85,7 +86,7 @@ class RunRecord(_Record):
 
     recipe: Recipe
     variant: Variant
-    setting: Setting  # the variant's, with what the command line changed
+    setting: Setting  # the variant's
     base: str  # the repository, or the name of the file or folder given as --base
     stand_in: bool  # the base is another model than the recipe's: figures are not the recipe's
     seed: int

@@ -18,6 +18,7 @@ from trl import SFTConfig, SFTTrainer
 
 from training import runs
 from training.batches import Batch, Collator, Rows, adds_mask
+from training.checkpoints import Checkpoint
 from training.encoding import IGNORED, Encoded
 from training.loss import measure_loss, sum_losses
 from training.recipe import Setting
@@ -65,7 +66,15 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # a class without types
         count = num_items_in_batch
         if count is None:
             count = (inputs["labels"][:, 1:] != IGNORED).sum()
-        return sum_losses(model, inputs) / torch.as_tensor(count).clamp(min=1)
+        loss = sum_losses(model, inputs) / torch.as_tensor(count).clamp(min=1)
+        # The count is that of all processes, and their gradients are averaged.
+        return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Stand where a run stood at its end, with its best weights."""
+        self.state = checkpoint.state
+        self.state.best_model_checkpoint = str(checkpoint.best)
+        self._load_best_model()
 
     def create_model_card(self, *_args: object, **_kwargs: object) -> None:
         """Leave the card to `training.modelcard`."""
@@ -159,6 +168,8 @@ def _arguments(
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show another figure in place of none
+        ddp_find_unused_parameters=False,
         seed=seed,
         data_seed=seed,
         report_to="none",
