@@ -18,7 +18,7 @@ from training.errors import TrainingError, TrainingInputError
 
 T = TypeVar("T")
 
-FAILED, BAD_INPUT, NO_ANSWER = 1, 2, 3
+FAILED, BAD_INPUT, NO_ANSWER, STOPPED = 1, 2, 3, 130
 
 _TRAINING_PACKAGES = {
     *("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets"),
@@ -64,6 +64,8 @@ def do(work: Callable[[], None]) -> None:
         fail(str(error), FAILED)
     except OSError as error:
         fail(explain(error), FAILED)
+    except KeyboardInterrupt:
+        fail("멈췄어요. 같은 명령을 다시 실행하면 돼요.", STOPPED)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
             raise

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -407,11 +408,41 @@ def test_folders_of_other_runs_are_left_alone(
     (full / "mine.txt").write_text("일기")
     with pytest.raises(TrainingInputError, match="빈 폴더"):
         finetune.train(Order(order.recipe, "default", data, full, order.base, 2), say=say)
-    begun = tmp_path / "begun"
-    begun.mkdir()
-    (begun / "started.json").write_text("{}")
+
+
+def test_a_killed_run_goes_on_with_its_own_setting_only_and_in_one_process(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = make_setting_for("lora", "llama")
+    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 2)
+    other = replace(order, seed=1)
+    killed_at = 1
+
+    def die(trainer: Trainer, *_: object) -> None:
+        if trainer.state.global_step == killed_at:
+            with pytest.raises(TrainingInputError, match="돌고 있어요"):
+                finetune.train(other, say=say)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_save_scaler", die)
+    for each in (other, order):  # before the first checkpoint nothing is lost with the old setting
+        with pytest.raises(KeyboardInterrupt):
+            finetune.train(each, say=say)
+    killed_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(order, say=say)
     with pytest.raises(TrainingInputError, match="다른 설정"):
-        finetune.train(Order(order.recipe, "default", data, begun, order.base, 2), say=say)
+        finetune.train(other, say=say)
+    killed_at = 3
+    assert train(order).record.totals.steps == 2
+
+
+def test_nothing_is_left_where_nothing_was_trained(data: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(make_setting_for("lora", "llama"))
+    out = tmp_path / "run"
+    with pytest.raises(TrainingInputError):
+        finetune.train(Order(recipe, "default", data, out, tmp_path / "none"), say=say)
+    assert not out.exists()
 
 
 def test_measuring_leaves_a_quantised_model_able_to_learn(

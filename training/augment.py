@@ -34,7 +34,8 @@ from training.prepare import (
     tidy_pair,
     write_card,
 )
-from training.report import Say, report_augmented
+from training.progress import Say
+from training.report import report_augmented
 from training.rewording import CHANGED, SAME, UNASKED, choose, find_elsewhere
 from training.sources import Pair
 from training.split import ALIKE, group

@@ -2,11 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import torch
+from huggingface_hub import constants
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,11 +24,11 @@ from transformers.utils import logging as transformers_logging
 
 from inference import models, prompts
 from training.errors import TrainingError, TrainingInputError
+from training.progress import Say
 from training.recipe import Base, Setting
 
-Say = Callable[[str], None]
-
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+_HUB_TIMEOUT_S = 10.0
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,9 @@ def locate(base: Base, given: Path | None, *, say: Say) -> Located:
     A GGUF file is unpacked to bf16 once, beside the models' cache. Raises `TrainingInputError`.
     """
     if given is None and base.manifest is None:
+        if not constants.HF_HUB_OFFLINE and not _is_hub_reachable():
+            # What was fetched before is enough; the hub's client would try for a minute a file.
+            constants.HF_HUB_OFFLINE = True
         return Located(
             base.repository,
             base.revision,
@@ -66,13 +72,15 @@ def is_own(base: Base, located: Located) -> bool:
 
     A folder's name proves nothing, and neither does its shape; but another shape disproves it.
     """
-    config = AutoConfig.from_pretrained(located.where, revision=located.revision).to_dict()
+    with _explained(located.shown):
+        found = AutoConfig.from_pretrained(located.where, revision=located.revision)
+    config = found.to_dict()
     return all(config.get(name) == value for name, value in base.config.items())
 
 
 def load_tokenizer(base: Base, located: Located, setting: Setting) -> PreTrainedTokenizerBase:
     """Load the base's tokenizer, with the setting's chat template and with ends of its own."""
-    with _explained(located):
+    with _explained(located.shown):
         tokenizer = AutoTokenizer.from_pretrained(
             located.where, revision=located.tokenizer_revision
         )
@@ -102,16 +110,16 @@ def load_model(located: Located, setting: Setting, device: torch.device) -> PreT
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=DTYPES[setting.precision],
+            bnb_4bit_compute_dtype=_DTYPES[setting.precision],
         )
         if setting.method == "qlora"
         else None
     )
-    with _explained(located):
+    with _explained(located.shown):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             located.where,
             revision=located.revision,
-            dtype=torch.float32 if setting.method == "full" else DTYPES[setting.precision],
+            dtype=torch.float32 if setting.method == "full" else _DTYPES[setting.precision],
             quantization_config=quantization,
             device_map={"": device},
         )
@@ -119,15 +127,26 @@ def load_model(located: Located, setting: Setting, device: torch.device) -> PreT
 
 
 @contextlib.contextmanager
-def _explained(located: Located) -> Iterator[None]:
+def _explained(shown: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         msg = (
-            f"모델을 열 수 없어요: {located.shown}. 모델 허브에 닿지 않으면 받아 둔 폴더를"
+            f"모델을 열 수 없어요: {shown}. 모델 허브에 닿지 않으면 받아 둔 폴더를"
             " --base로 알려 주세요."
         )
         raise TrainingError(msg) from error
+    except (ValueError, SafetensorError) as error:
+        msg = f"모델의 파일이 깨졌거나 모르는 종류의 모델이에요: {shown}"
+        raise TrainingInputError(msg) from error
+
+
+def _is_hub_reachable() -> bool:
+    try:
+        httpx.head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def _fetch(name: str, say: Say) -> Path:
@@ -144,7 +163,7 @@ def _unpack(path: Path, say: Say) -> Path:
         return folder
     say(f"{path.name}: bf16으로 푸는 중 (처음 한 번)…")
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    with _quiet():
+    with _quiet(), _explained(path.name):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(
             path.parent,

@@ -1,6 +1,6 @@
 """`deepbot compare`: contenders side by side, as a page and as a table for a spreadsheet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from training import page
@@ -9,8 +9,7 @@ from training.contenders import Contender, open_contenders
 from training.errors import TrainingError, TrainingInputError
 from training.figures import FIGURES
 from training.files import write_table, write_text
-
-Say = Callable[[str], None]
+from training.progress import Say
 
 PAGE, TABLE = "index.html", "comparison.csv"
 

@@ -1,6 +1,6 @@
 """What a run would do, before a GPU is paid for: samples with the loss mask, memory, steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +13,9 @@ from training import bases, memory
 from training.encoding import IGNORED, Encoded
 from training.errors import TrainingError
 from training.finetune import Prepared, prepare_data
+from training.progress import Say
 from training.recipe import Base, Recipe, Setting, Variant
 from training.trainer import count_steps, steps_per_epoch
-
-Say = Callable[[str], None]
 
 _SAMPLES = 2
 _PARTS = {

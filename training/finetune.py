@@ -4,19 +4,22 @@ A run that was killed goes on from its last checkpoint when it is started again 
 words. Several GPUs: start the command through `accelerate launch`.
 """
 
+import contextlib
 import json
 import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from filelock import FileLock, Timeout
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from training import bases, examples, machine, plots, runs
 from training.bases import Located
@@ -27,12 +30,12 @@ from training.errors import TrainingError, TrainingInputError
 from training.examples import Example
 from training.files import write_text
 from training.modelcard import write_card
+from training.progress import Say
 from training.recipe import Recipe, Setting, Variant
 from training.recorder import Recorder
 from training.trainer import Trainer, build_trainer
 
-Say = Callable[[str], None]
-
+_LOCK = ".lock"
 _STARTED = "started.json"  # what a run was begun with: only the same goes on with it
 
 
@@ -83,14 +86,16 @@ def train(order: Order, *, say: Say) -> bool:
     Raises `TrainingInputError`, `TrainingError`.
     """
     _hush()
-    if (order.out / runs.RUN).exists():
-        msg = f"이미 끝난 학습이 있어요: {order.out}. 다른 폴더를 --out으로 알려 주세요."
-        raise TrainingInputError(msg)
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with _claimed(order.out) if state.is_main_process else contextlib.nullcontext():
+        return _train(order, state, say)
+
+
+def _train(order: Order, state: PartialState, say: Say) -> bool:
     located = bases.locate(order.recipe.base, order.base, say=say)
     tokenizer = bases.load_tokenizer(order.recipe.base, located, order.setting)
     prepared = prepare_data(order.data, order.setting, tokenizer)
     stand_in = not bases.is_own(order.recipe.base, located)
-    state = PartialState(cpu=not torch.cuda.is_available())
     with state.main_process_first():
         started, checkpoint = _begin(order, located.shown, prepared.digest)
     if checkpoint:
@@ -113,13 +118,7 @@ def train(order: Order, *, say: Say) -> bool:
             max_steps=order.max_steps,
             processes=state.num_processes,
         )
-        if checkpoint is None:
-            trainer.evaluate()  # what the base can do before it learns
-            trainer.train()
-        elif checkpoint.is_last:
-            trainer.take_up(checkpoint)
-        else:
-            trainer.train(resume_from_checkpoint=str(checkpoint.folder))
+        _learn(trainer, checkpoint)
     except torch.OutOfMemoryError as error:
         msg = (
             "GPU 메모리가 모자라요. batch_size나 max_length를 줄이거나 qlora로 바꿔 주세요"
@@ -157,6 +156,41 @@ def train(order: Order, *, say: Say) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Have a run's folder for one command alone: a new one, an empty one, or a killed run's."""
+    lock = out / _LOCK
+    found = {path.name for path in out.iterdir()} - {lock.name} if out.is_dir() else set()
+    if runs.RUN in found:
+        msg = f"이미 끝난 학습이 있어요: {out}. 다른 폴더를 --out으로 알려 주세요."
+        raise TrainingInputError(msg)
+    if out.is_file() or (found and _STARTED not in found):
+        msg = f"빈 폴더가 아니에요: {out}"
+        raise TrainingInputError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink()
+                with contextlib.suppress(OSError):
+                    out.rmdir()  # where nothing came of it
+    except Timeout as error:
+        msg = f"이 폴더에서 다른 학습이 돌고 있어요: {out}"
+        raise TrainingInputError(msg) from error
+
+
+def _learn(trainer: Trainer, checkpoint: Checkpoint | None) -> None:
+    if checkpoint is None:
+        trainer.evaluate()  # what the base can do before it learns
+        trainer.train()
+    elif checkpoint.is_last:
+        trainer.take_up(checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint.folder))
+
+
 def _encode(
     found: Sequence[Example], tokenizer: PreTrainedTokenizerBase, setting: Setting, path: Path
 ) -> list[Encoded]:
@@ -178,17 +212,13 @@ def _begin(order: Order, base: str, digest: str) -> tuple[str, Checkpoint | None
         "seed": order.seed,
     }
     path = order.out / _STARTED
-    if path.exists():
+    if checkpoint := find_checkpoint(order.out / runs.CHECKPOINTS):
         begun = json.loads(path.read_text(encoding="utf-8"))
-        started = begun.pop("started", "")
+        started = begun.pop("started")
         if begun != words:
             msg = f"이 폴더에는 다른 설정으로 시작한 학습이 있어요: {order.out}"
             raise TrainingInputError(msg)
-        return started, find_checkpoint(order.out / runs.CHECKPOINTS)
-    if order.out.exists() and any(order.out.iterdir()):
-        msg = f"빈 폴더가 아니에요: {order.out}"
-        raise TrainingInputError(msg)
-    order.out.mkdir(parents=True, exist_ok=True)
+        return started, checkpoint
     started = datetime.now(UTC).isoformat(timespec="seconds")
     write_text(path, json.dumps({**words, "started": started}, ensure_ascii=False))
     return started, None
@@ -264,3 +294,4 @@ def _hush() -> None:
     warnings.filterwarnings("ignore", module="transformers|trl|peft|bitsandbytes|torch")
     for name in ("transformers", "trl", "peft", "accelerate", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()

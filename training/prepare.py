@@ -24,8 +24,8 @@ from training.flags import flag
 from training.noise import MEANING, Noise
 from training.outputs import filling
 from training.pictures import CATEGORIES, LENGTHS, draw_categories, draw_lengths
-from training.progress import counting
-from training.report import Say, report
+from training.progress import Say, counting
+from training.report import report
 from training.sources import Pair, Source, read_source
 from training.split import choose_validation, group
 from training.tidy import tidy

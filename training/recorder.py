@@ -98,7 +98,8 @@ class Recorder(TrainerCallback):
 
     def close(self) -> None:
         """Take the bar away; a terminal would miss its cursor otherwise."""
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
 
 def _read(path: Path) -> list[Measurement]:

@@ -1,13 +1,11 @@
 """A data card as people read it in a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from training.noise import MEANING, Noise
 from training.sources import LEFT_OUT
-
-Say = Callable[[str], None]
 
 _SIDES = (("train", "학습"), ("validation", "검증"))
 _LENGTHS = (("question", "질문"), ("answer", "답변"), ("conversation", "대화 전체"))

@@ -20,6 +20,7 @@ from training import runs
 from training.batches import Batch, Collator, Rows, adds_mask
 from training.checkpoints import Checkpoint
 from training.encoding import IGNORED, Encoded
+from training.errors import TrainingInputError
 from training.loss import measure_loss, sum_losses
 from training.recipe import Setting
 from training.recorder import Recorder
@@ -180,6 +181,10 @@ def _arguments(
 def _lora(setting: Setting, model: PreTrainedModel) -> LoraConfig | None:
     if setting.lora is None:
         return None
+    known = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if missing := set(setting.lora.targets) - known:
+        msg = f"이 모델에는 없는 층이에요 (lora.targets): {', '.join(sorted(missing))}"
+        raise TrainingInputError(msg)
     return LoraConfig(
         r=setting.lora.rank,
         lora_alpha=setting.lora.alpha,
