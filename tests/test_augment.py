@@ -300,6 +300,10 @@ def test_a_server_that_does_not_answer_is_said(
     for url in ("http://127.0.0.1:9/v1", "nowhere"):
         with pytest.raises(TrainingError, match="닿지 못해요"):
             run(prepared, tmp_path / "out", paraphraser=Paraphraser(url, "test", 1))
+    secret = Paraphraser("http://shop:secret@127.0.0.1:9/v1", "test", 1, api_key="secret")
+    with pytest.raises(TrainingError) as failed:
+        run(prepared, tmp_path / "out", paraphraser=secret)
+    assert "secret" not in str(failed.value)
     assert not list((tmp_path / "out").glob("train*"))
 
 

@@ -142,6 +142,19 @@ def test_loss_counts_no_question_even_where_the_run_learnt_from_it(
     assert measure(run, data, base=base).loss == pytest.approx(expected, abs=1e-4)
 
 
+def test_where_no_example_fits_there_is_no_loss(tmp_path: Path, base: Path, data: Path) -> None:
+    run = make_run(tmp_path / "run", base, make_setting(max_length=16))
+
+    record = measure(run, data, base=base)
+
+    assert (record.loss, record.perplexity) == (None, None)
+
+
+def test_a_servers_base_is_not_asked_for(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingInputError, match="--untrained"):
+        measure("http://127.0.0.1:9/v1", data, untrained=True, out=tmp_path / "out.json")
+
+
 def test_the_record_says_what_was_measured_by_what(
     run: Path, base: Path, data: Path, embedder: Path
 ) -> None:

@@ -144,6 +144,13 @@ async def test_a_dry_run_needs_neither_weights_nor_data(tmp_path: Path) -> None:
     assert "16 GB" not in output
 
 
+@pytest.mark.parametrize("config", [{}, {"model_type": "nothing"}, {"model_type": "t5"}])
+def test_memory_that_cannot_be_foretold_is_one_sentence(config: dict[str, str]) -> None:
+    found = recipe.load("ldcc-solar")
+    with pytest.raises(TrainingInputError, match="model_type"):
+        memory.estimate(found.base.model_copy(update={"config": config}), found.default)
+
+
 async def test_a_dry_run_shows_what_would_be_learnt(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "llama")
     data = tmp_path / "data"

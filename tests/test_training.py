@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -370,13 +372,18 @@ async def test_a_killed_run_goes_on_to_the_same_losses(
     code, _, errors = await run(*words, str(tmp_path / "whole"), cwd=tmp_path, **quiet)
     assert code == 0, errors
     killed = tmp_path / "killed"
-    async with started(*words, str(killed), cwd=tmp_path, **quiet) as process:
-        async with asyncio.timeout(60):
-            while not list((killed / runs.CHECKPOINTS).glob("checkpoint-*/trainer_state.json")):
-                await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
-    assert not (killed / runs.RUN).exists()
+    for step, how in ((6, signal.SIGINT), (12, signal.SIGKILL)):
+        state = killed / runs.CHECKPOINTS / f"checkpoint-{step}" / "trainer_state.json"
+        async with started(*words, str(killed), cwd=tmp_path, **quiet) as process:
+            async with asyncio.timeout(60):
+                while not state.exists():
+                    await asyncio.sleep(0.01)
+            process.send_signal(how)
+            _, complaint = await process.communicate()
+        assert not (killed / runs.RUN).exists()
+        assert process.returncode == (130 if how is signal.SIGINT else -how)
+        assert ("멈췄어요" in complaint.decode()) is (how is signal.SIGINT)
+        assert "Traceback" not in complaint.decode()
     code, output, errors = await run(*words, str(killed), cwd=tmp_path, **quiet)
     assert code == 0, errors
     assert "이어서" in errors
@@ -435,6 +442,56 @@ def test_a_killed_run_goes_on_with_its_own_setting_only_and_in_one_process(
         finetune.train(other, say=say)
     killed_at = 3
     assert train(order).record.totals.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (lambda base: (base / "config.json").write_text("{}"), "모르는 종류"),
+        (lambda base: (base / "config.json").write_text("{"), "모델을 열 수 없"),
+        (lambda base: (base / "model.safetensors").write_bytes(b"12345678"), "깨졌거나"),
+        (lambda base: (base / "tokenizer.json").write_text("{}"), "깨졌거나"),
+        (lambda base: (base / "model.safetensors").unlink(), "모델을 열 수 없"),
+        (lambda base: base.rename(base.with_suffix(".gone")), "모델이 아니에요"),
+        (lambda base: shutil.copytree(base.with_name("gpt2"), base, dirs_exist_ok=True), "o_proj"),
+    ],
+    ids=["unknown", "no JSON", "half", "no tokenizer", "no weights", "nowhere", "other layers"],
+)
+def test_a_base_that_will_not_do_is_one_sentence(
+    break_it: Callable[[Path], object],
+    why: str,
+    bases: dict[Architecture, Path],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    base = tmp_path / "llama"
+    shutil.copytree(bases["llama"], base)
+    shutil.copytree(bases["gpt2"], tmp_path / "gpt2")
+    break_it(base)
+    recipe = make_recipe(make_setting_for("lora", "llama"))
+    with pytest.raises((TrainingInputError, TrainingError), match=why):
+        finetune.train(Order(recipe, "default", data, tmp_path / "run", base, 1), say=say)
+
+
+def test_a_file_that_is_no_gguf_is_one_sentence(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"nothing")
+    recipe = make_recipe(make_setting_for("lora", "llama"))
+    with pytest.raises(TrainingInputError, match="깨졌거나"):
+        finetune.train(Order(recipe, "default", data, tmp_path / "run", path, 1), say=say)
+
+
+async def test_without_a_hub_a_run_ends_soon_in_one_line(data: Path, tmp_path: Path) -> None:
+    code, output, errors = await run(
+        *("train", "ldcc-solar", "--data", str(data), "--out", "run"),
+        cwd=tmp_path,
+        HF_ENDPOINT="http://127.0.0.1:9",
+        HF_HUB_OFFLINE="0",
+        HF_HOME=str(tmp_path / "hub"),
+    )
+    assert (code, output) == (1, "")
+    assert len(errors.splitlines()) == 1, errors
+    assert "--base" in errors
 
 
 def test_nothing_is_left_where_nothing_was_trained(data: Path, tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import torch
-from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -23,11 +21,11 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from inference import models, prompts
+from training import hub
 from training.errors import TrainingError, TrainingInputError
 from training.progress import Say
 from training.recipe import Base, Setting
 
-_HUB_TIMEOUT_S = 10.0
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -47,9 +45,7 @@ def locate(base: Base, given: Path | None, *, say: Say) -> Located:
     A GGUF file is unpacked to bf16 once, beside the models' cache. Raises `TrainingInputError`.
     """
     if given is None and base.manifest is None:
-        if not constants.HF_HUB_OFFLINE and not _is_hub_reachable():
-            # What was fetched before is enough; the hub's client would try for a minute a file.
-            constants.HF_HUB_OFFLINE = True
+        hub.leave_unreachable()
         return Located(
             base.repository,
             base.revision,
@@ -136,17 +132,9 @@ def _explained(shown: str) -> Iterator[None]:
             " --base로 알려 주세요."
         )
         raise TrainingError(msg) from error
-    except (ValueError, SafetensorError) as error:
+    except (ValueError, KeyError, SafetensorError) as error:
         msg = f"모델의 파일이 깨졌거나 모르는 종류의 모델이에요: {shown}"
         raise TrainingInputError(msg) from error
-
-
-def _is_hub_reachable() -> bool:
-    try:
-        httpx.head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
-    except httpx.HTTPError:
-        return False
-    return True
 
 
 def _fetch(name: str, say: Say) -> Path:

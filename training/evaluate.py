@@ -138,6 +138,9 @@ def _number(value: float | None, digits: int) -> str:
 
 def _place(target: str, out: Path | None, *, untrained: bool) -> Path:
     """Return the file that the record goes to."""
+    if is_url(target) and untrained:
+        msg = "서버의 바탕 모델은 잴 수 없어요 (--untrained는 끝난 학습만)."
+        raise TrainingInputError(msg)
     if out is not None:
         return out / EVALUATION if out.is_dir() else out
     if untrained:

@@ -20,6 +20,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from pydantic import BaseModel, ConfigDict
 
+from training import hub
 from training.errors import TrainingError, TrainingInputError
 from training.files import write_json
 from training.machine import describe_machine
@@ -100,6 +101,7 @@ def run_leaderboard(
     run = open_run(target)
     path = out or target / LEADERBOARD
     wanted = [SUITE.get(name) or Benchmark(name) for name in tasks or SUITE]
+    hub.leave_unreachable()
     loaded = [_load(benchmark) for benchmark in wanted]  # first of all: data may be missing
     system = TrainedSystem(run, base)
     cache = path.with_name(f"{path.name}.{system.fingerprint[:12]}.cache")

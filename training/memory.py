@@ -18,16 +18,17 @@ N = tokens of a step (`batch_size` · `max_length`), h = width, i = inner width 
 L = layers, V = vocabulary. `python -m tests.load.memory` prints this beside what a card used.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from training.errors import TrainingInputError
 from training.recipe import Base, Setting
 
 GIB = 2**30
@@ -54,7 +55,8 @@ class Shape:
     parameters: int
     layer_matrices: int  # weights that QLoRA keeps in 4 bits
     largest_matrix: int
-    architecture: str
+    kept: tuple[int, int]  # bytes a token that a layer keeps, by width and by inner width
+    is_fused: bool  # its attention
     layers: int
     width: int
     inner_width: int
@@ -94,13 +96,13 @@ def estimate(base: Base, setting: Setting, *, batch_size: int | None = None) -> 
     tokens = (batch_size or setting.batch_size) * length
     a_layer = tokens * _layer_bytes(shape, setting)
     checkpointed = setting.gradient_checkpointing
-    unfused = 14 * shape.heads if shape.architecture in _UNFUSED else 3
+    mask = 3 if shape.is_fused else 14 * shape.heads
     return Estimate(
         weights=_weights(shape, setting),
         trained=count_trained(base, setting) * _trained_bytes(setting),
         checkpoints=2 * shape.layers * tokens * shape.width if checkpointed else 0,
         layer=a_layer if checkpointed else a_layer * shape.layers,
-        mask=unfused * tokens * length if setting.batching == "packed" or unfused > 3 else 0,
+        mask=mask * tokens * length if setting.batching == "packed" or not shape.is_fused else 0,
         head=10 * shape.vocabulary * tokens * (_LEARNT if setting.loss == "answer" else 1),
         unpacked=2 * shape.largest_matrix if setting.method == "qlora" else 0,
     )
@@ -128,12 +130,17 @@ def count_trained(base: Base, setting: Setting) -> int:
 
 def measure_shape(base: Base) -> Shape:
     """Count a base's weights on a model without memory."""
-    return _measure_shape(tuple(sorted(base.config.items())))
+    return _measure_shape(json.dumps(base.config))
 
 
 @cache
-def _measure_shape(items: tuple[tuple[str, Any], ...]) -> Shape:
-    config = AutoConfig.for_model(**dict(items))
+def _measure_shape(config_json: str) -> Shape:
+    try:
+        config = AutoConfig.for_model(**json.loads(config_json))
+        kept = _KEPT[config.model_type]
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"메모리를 어림할 수 없는 모델이에요 (base.config의 model_type: {', '.join(_KEPT)})"
+        raise TrainingInputError(msg) from error
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()
@@ -146,7 +153,8 @@ def _measure_shape(items: tuple[tuple[str, Any], ...]) -> Shape:
         parameters=sum(each.numel() for each in model.parameters()),
         layer_matrices=sum(products),
         largest_matrix=max(products),
-        architecture=config.model_type,
+        kept=kept,
+        is_fused=config.model_type not in _UNFUSED,
         layers=config.num_hidden_layers,
         width=config.hidden_size,
         inner_width=getattr(config, "intermediate_size", 4 * config.hidden_size),
@@ -184,7 +192,7 @@ def _trained_bytes(setting: Setting) -> int:
 
 def _layer_bytes(shape: Shape, setting: Setting) -> float:
     """Return bytes a token of one layer, forward and on the way back."""
-    wide, inner = _KEPT[shape.architecture]
+    wide, inner = shape.kept
     kept: float = wide * shape.width + inner * shape.inner_width
     if setting.lora is None:
         kept += _KEPT_INPUTS[0] * shape.width + _KEPT_INPUTS[1] * shape.inner_width

@@ -9,13 +9,13 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from inference.client import ChatMessage
-from inference.remote import open_client
+from inference.remote import open_client, without_secrets
 from training.errors import TrainingError
 from training.progress import counting
 
@@ -40,7 +40,7 @@ class Paraphraser:
     url: str
     model: str
     count: int
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
 
     def reword(self, questions: Sequence[str], path: Path) -> dict[str, list[str]]:
         """Return what the model wrote for each question, kept in the file `path` as it comes.
@@ -120,7 +120,7 @@ class Paraphraser:
                 text = answer.json()["choices"][0]["message"]["content"] or ""
                 return [line for line in map(_strip, text.splitlines()) if line]
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                msg = f"모델 서버의 답을 읽을 수 없어요: {self.url}"
+                msg = f"모델 서버의 답을 읽을 수 없어요: {without_secrets(self.url)}"
                 raise TrainingError(msg) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 is_refused = isinstance(error, httpx.HTTPStatusError) and (
@@ -147,4 +147,4 @@ def _explain(url: str, error: Exception) -> str:
         what = f"모델 서버가 {error.response.status_code}로 답했어요"
     else:
         what = "모델 서버에 닿지 못해요"
-    return f"{what}: {url} (받은 것은 남겨 두었으니, 다시 하면 이어서 해요)"
+    return f"{what}: {without_secrets(url)} (받은 것은 남겨 두었으니, 다시 하면 이어서 해요)"

@@ -9,7 +9,7 @@ import httpx
 
 from inference import prompts
 from inference.client import ModelClient, ModelError, TimeLimits
-from inference.remote import open_client
+from inference.remote import open_client, without_secrets
 from training.errors import TrainingError, TrainingInputError
 from training.examples import Example
 from training.progress import Advance
@@ -28,7 +28,7 @@ class ServedSystem:
         self._url = _complete(url)
         self._key = key or ""
         self._model = model or self._find_model()
-        self.name = f"{_without_secrets(self._url)} ({self._model})"
+        self.name = f"{without_secrets(self._url)} ({self._model})"
         self.fingerprint = hashlib.sha256(f"{self._url} {self._model}".encode()).hexdigest()
 
     def answer(self, examples: Sequence[Example]) -> list[str]:
@@ -49,7 +49,7 @@ class ServedSystem:
 
     def _find_model(self) -> str:
         """Return the name of the server's one model."""
-        shown = _without_secrets(self._url)
+        shown = without_secrets(self._url)
         try:
             with open_client(self._url, self._key, timeout_s=_CONNECT_S) as client:
                 answer = client.get("models")
@@ -84,9 +84,3 @@ def _complete(url: str) -> str:
     """Return the base of the API, `…/v1`, where only the server is named."""
     url = url.rstrip("/")
     return url if urlsplit(url).path else f"{url}/v1"
-
-
-def _without_secrets(url: str) -> str:
-    """Return an address without a user's name and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

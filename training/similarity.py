@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from training import hub
 from training.errors import TrainingError, TrainingInputError
 from training.progress import tell
 
@@ -80,6 +81,7 @@ def open_embedder(wanted: str | None) -> Embedder:
             )
             raise TrainingInputError(msg)
         return _load(str(folder), folder.resolve().name)
+    hub.leave_unreachable()
     return _load(f"sentence-transformers/{COMPETITION}", COMPETITION)
 
 

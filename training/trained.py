@@ -65,8 +65,9 @@ class TrainedSystem:
         found = [encode(example, self.tokenizer, setting) for example in examples]
         encoded = [each for each in found if each]
         advance(len(examples) - len(encoded))
-        loss = measure_loss(self.model, encoded, int(self.tokenizer.pad_token_id), advance)
-        return loss.mean if loss.tokens else None
+        if not encoded:
+            return None
+        return measure_loss(self.model, encoded, int(self.tokenizer.pad_token_id), advance).mean
 
     def _prompt(self, example: Example) -> list[int]:
         """Return the tokens of what is asked; where they leave no room, only the last ones."""
