@@ -1,19 +1,24 @@
 """Rows that hold no padding and repeat no prompt teach what the texts teach one by one."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel, TrainerCallback
 
-from tests.tinymodels import VOCABULARY, Architecture, make_base
+from tests.tinymodels import VOCABULARY, Architecture, make_base, make_tokenizer
 from tests.trainedruns import make_setting
 from training.batches import Collator, adds_mask, build_rows, find_prefix
 from training.encoding import IGNORED, Encoded
 from training.loss import measure_loss, sum_losses
+from training.recorder import Recorder
+from training.trainer import build_trainer
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=7)
 PAD = 0
@@ -87,6 +92,61 @@ def test_and_their_gradients(model: PreTrainedModel, batching: str) -> None:
         )
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-3)
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradients of a step."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, *_: object, **given: Any) -> None:
+        self.found = read_gradients(given["model"])
+
+
+def read_gradients(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 1, "accumulation": 4},
+        {"batch_size": 2, "accumulation": 2, "gradient_checkpointing": True},
+        {"batch_size": 3, "accumulation": 4, "batching": "padded"},
+    ],
+)
+def test_a_step_has_the_gradients_of_the_mean_over_all_its_tokens(
+    model: PreTrainedModel, changes: dict[str, object], tmp_path: Path
+) -> None:
+    setting = make_setting(**{"method": "full", "lora": None, "max_length": 128, **changes})
+    texts = make_texts([30, 5, 44, 17, 2, 60, 60, 9, 25, 40])
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    rows = build_rows(texts, setting, PAD)
+    torch.autograd.backward(one_by_one(model, texts) / rows.learnt)
+    expected = read_gradients(model)
+    model.zero_grad()
+    recorder = Recorder(tmp_path, resumed_step=None, main=False)
+    trainer = build_trainer(
+        *(model, make_tokenizer(), rows, texts[:1], setting),
+        out=tmp_path,
+        recorder=recorder,
+        max_steps=1,
+    )
+    trainer.args.max_grad_norm = 0.0
+    gradients = Gradients()
+    trainer.add_callback(gradients)
+    trainer.train()
+    assert model.is_activation_checkpointing is setting.gradient_checkpointing
+    assert len(rows.dataset) <= setting.batch_size * setting.accumulation  # one step holds all
+    assert expected
+    for name, each in expected.items():
+        torch.testing.assert_close(gradients.found[name], each, rtol=1e-3, atol=1e-5)
 
 
 def test_the_measured_loss_is_the_mean_over_tokens(model: PreTrainedModel) -> None:
