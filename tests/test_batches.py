@@ -2,7 +2,6 @@
 
 import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -100,8 +99,8 @@ class Gradients(TrainerCallback):
     def __init__(self) -> None:
         self.found: dict[str, torch.Tensor] = {}
 
-    def on_pre_optimizer_step(self, *_: object, **given: Any) -> None:
-        self.found = read_gradients(given["model"])
+    def on_pre_optimizer_step(self, *_: object, model: PreTrainedModel, **__: object) -> None:  # type: ignore[override]
+        self.found = read_gradients(model)
 
 
 def read_gradients(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from training.errors import TrainingError, TrainingInputError
 from training.figures import FIGURES
 from training.files import write_table, write_text
 from training.progress import Say
+from training.terms import COUNTED, METHODS, VARIANTS
 
 PAGE, TABLE = "index.html", "comparison.csv"
 
@@ -56,7 +57,7 @@ def _row(contender: Contender) -> dict[str, object]:
         "이름": contender.name,
         "대역 모델": run and _YES_NO[contender.stand_in],
         "레시피": run and run.recipe.name,
-        "설정": run and page.VARIANTS[run.variant],
+        "설정": run and VARIANTS[run.variant],
         "바탕 모델": run and run.base,
         "시작 (UTC)": run and run.started[:19].replace("T", " "),
         "CPU": machine and machine.cpu,
@@ -64,10 +65,10 @@ def _row(contender: Contender) -> dict[str, object]:
         "기계의 RAM (GiB)": machine and round(machine.memory_bytes / 2**30, 1),
         "기계의 GPU": machine and machine.gpu,
         "기계의 GPU 메모리 (GiB)": gpu_bytes and round(gpu_bytes / 2**30, 1),
-        "방법": setting and page.METHODS[setting.method],
+        "방법": setting and METHODS[setting.method],
         "LoRA 랭크": lora and lora.rank,
         "LoRA 알파": lora and lora.alpha,
-        "손실을 센 곳": setting and page.COUNTED[setting.loss],
+        "손실을 센 곳": setting and COUNTED[setting.loss],
         "배치": setting and setting.batch_size,
         "누적": setting and setting.accumulation,
         "최대 길이 (토큰)": setting and setting.max_length,

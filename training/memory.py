@@ -40,7 +40,6 @@ _MOST = 256  # rows to a step
 _FIXED = 0.6 * GIB
 _LEARNT = 0.75  # of a packed row, at most: questions stand in it too
 _UNFILLED = 0.05
-_MOMENTS = {"adamw_torch": None, "adamw_8bit": 2, "paged_adamw_8bit": 2}  # None: as the weight's
 # Bytes a token that a layer keeps, by width and by inner width: Llama's norms and attention (16)
 # and gate, up and their product (6); GPT-2's and GPT-J's GELU is written out in many steps.
 _KEPT = {"llama": (16, 6), "qwen2": (16, 6), "gpt2": (30, 16), "gptj": (30, 16)}
@@ -187,7 +186,8 @@ def _trained_bytes(setting: Setting) -> int:
     """Return bytes a trained weight; a full model's weights are counted as weights."""
     weight = 2 if setting.method == "qlora" else 4
     own = 0 if setting.method == "full" else weight
-    return own + weight + (_MOMENTS[setting.optimizer] or 2 * weight)
+    moments = 2 if setting.optimizer == "paged_adamw_8bit" else 2 * weight
+    return own + weight + moments
 
 
 def _layer_bytes(shape: Shape, setting: Setting) -> float:

@@ -3,20 +3,19 @@
 from pathlib import Path
 
 from training import runs
+from training.files import write_text
 from training.runs import RunRecord
-
-_METHODS = {"full": "전체 미세조정", "lora": "LoRA", "qlora": "QLoRA (NF4, 이중 양자화)"}
+from training.terms import COMMERCIAL, COUNTED, METHODS
 
 
 def write_card(folder: Path, record: RunRecord) -> None:
     """Write a run's README.md."""
-    (folder / runs.CARD).write_text(render_card(record), encoding="utf-8")
+    write_text(folder / runs.CARD, render_card(record))
 
 
 def render_card(record: RunRecord) -> str:
     """Return the card as Markdown with the metadata that model hubs read."""
     setting, totals, licence = record.setting, record.totals, record.recipe.base.licence
-    use = {True: "됨", False: "안 됨", None: "밝혀지지 않음"}[licence.commercial]
     gpu = record.machine.gpu or "없음"
     lines = [
         "---",
@@ -39,11 +38,11 @@ def render_card(record: RunRecord) -> str:
         "| | |",
         "|---|---|",
         f"| 바탕 모델 | {record.base} |",
-        f"| 라이선스 | {licence.name}, 상업적 이용 {use} ({licence.source}) |"
+        f"| 라이선스 | {licence.name}, 상업적 이용 {COMMERCIAL[licence.commercial]} ({licence.source}) |"
         if not record.stand_in
         else "| 라이선스 | 바탕 모델의 것을 확인하세요 |",
-        f"| 방법 | {_METHODS[setting.method]}{_describe_lora(record)} |",
-        f"| 손실 | {'답만' if setting.loss == 'answer' else '질문과 답 모두'} |",
+        f"| 방법 | {METHODS[setting.method]}{_describe_lora(record)} |",
+        f"| 손실 | {COUNTED[setting.loss]} |",
         f"| 배치 | {setting.batching} {setting.batch_size} × {setting.accumulation},"
         f" 길이 {setting.max_length} |",
         f"| 학습률 | {setting.learning_rate:g}, {setting.schedule} |",

@@ -13,11 +13,7 @@ from training.contenders import Contender, describe_machine
 from training.figures import FIGURES, Figure, judge
 from training.recipe import Recipe
 from training.runs import RunRecord
-
-METHODS = {"full": "전체 미세조정", "lora": "LoRA", "qlora": "QLoRA"}
-COUNTED = {"answer": "답만", "all": "질문까지"}
-VARIANTS = {"default": "우리 설정", "original": "원래 팀의 설정"}
-COMMERCIAL = {True: "됨", False: "안 됨", None: "밝혀지지 않음"}
+from training.terms import COMMERCIAL, COUNTED, METHODS, VARIANTS
 
 
 def render(contenders: Sequence[Contender], advice: Advice) -> str:

@@ -70,10 +70,10 @@ class Setting(_Strict):
     accumulation: int = Field(default=1, ge=1)
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    schedule: Literal["linear", "cosine", "constant"]
+    schedule: Literal["cosine", "constant"]
     warmup: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
-    optimizer: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = "adamw_torch"
+    optimizer: Literal["adamw_torch", "paged_adamw_8bit"] = "adamw_torch"
     precision: Literal["bf16", "fp32"]
     gradient_checkpointing: bool
     validations_per_epoch: int = Field(default=1, ge=1)

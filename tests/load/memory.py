@@ -71,7 +71,7 @@ def measure(base: Base, setting: Setting, steps: int) -> dict[str, float]:
     tokenizer = tinymodels.make_tokenizer()
     rows = build_rows(texts, setting, tokenizer.pad_token_id)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = Recorder(Path(folder), resumed_step=None, main=True)
+        recorder = Recorder(Path(folder), resumed_step=None, main=False)
         trainer = build_trainer(
             model,
             tokenizer,

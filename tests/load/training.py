@@ -163,7 +163,7 @@ def build_ours(
         encoded[:1],
         setting.model_copy(update={"patience": None}),
         out=out,
-        recorder=Recorder(out, resumed_step=None, main=True),
+        recorder=Recorder(out, resumed_step=None, main=False),
         max_steps=steps + 1,
     )
     trainer.args.save_strategy = trainer.args.eval_strategy = "no"
