@@ -136,7 +136,7 @@ def train_model(
     seed: Seed = 0,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="학습하지 않고 예와 손실이 세는 곳, 메모리, 걸음 수만 보기"),
+        typer.Option("--dry-run", help="학습 없이 예와 손실이 세는 곳, 메모리, 걸음 수만"),
     ] = False,
     gpu_memory: Annotated[
         list[float] | None,

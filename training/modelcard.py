@@ -16,6 +16,7 @@ def write_card(folder: Path, record: RunRecord) -> None:
 def render_card(record: RunRecord) -> str:
     """Return the card as Markdown with the metadata that model hubs read."""
     setting, totals, licence = record.setting, record.totals, record.recipe.base.licence
+    use = COMMERCIAL[licence.commercial]
     gpu = record.machine.gpu or "없음"
     lines = [
         "---",
@@ -38,7 +39,7 @@ def render_card(record: RunRecord) -> str:
         "| | |",
         "|---|---|",
         f"| 바탕 모델 | {record.base} |",
-        f"| 라이선스 | {licence.name}, 상업적 이용 {COMMERCIAL[licence.commercial]} ({licence.source}) |"
+        f"| 라이선스 | {licence.name}, 상업적 이용 {use} ({licence.source}) |"
         if not record.stand_in
         else "| 라이선스 | 바탕 모델의 것을 확인하세요 |",
         f"| 방법 | {METHODS[setting.method]}{_describe_lora(record)} |",
