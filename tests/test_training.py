@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference import prompts
 from inference.client import ChatMessage
-from tests.processes import run, started
+from tests.processes import environment, run, started
 from tests.tinymodels import Architecture, make_base
 from tests.trainedruns import make_setting
 from training import examples, finetune, runs
@@ -308,3 +309,37 @@ def test_measuring_leaves_a_quantised_model_able_to_learn(
         }
     assert all(value > 0 for value in moved[True].values())
     assert moved[True] == pytest.approx(moved[False], rel=0.2)
+
+
+async def test_two_processes_share_a_run(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path
+) -> None:
+    setting = make_setting_for("lora", "llama", batch_size=1, learning_rate=1e-3)
+    path = make_toml(make_recipe(setting), tmp_path / "tiny.toml")
+    words = [*("train", str(path), "--data", str(data), "--base", str(bases["llama"]))]
+    out = tmp_path / "run"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+        *("--standalone", "-m", "bot.cli"),
+        *(*words, "--out", str(out), "--max-steps", "6"),
+        cwd=tmp_path,
+        env=environment(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(100):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    shared = open_run(out)
+    alone = train(
+        Order(
+            make_recipe(setting.model_copy(update={"batch_size": 2})),
+            *("default", data, tmp_path / "alone", bases["llama"], 6),
+        )
+    )
+    assert shared.record.totals.epochs == alone.record.totals.epochs  # two rows a step, both
+    steps = [each.step for each in shared.metrics() if each.loss is not None]
+    assert steps == [1, 2, 3, 4, 5, 6]  # written once
+    assert shared.record.totals.best_validation_loss == pytest.approx(
+        alone.record.totals.best_validation_loss, rel=0.02
+    )

@@ -84,13 +84,15 @@ def train(order: Order, *, say: Say) -> None:
     located = bases.locate(order.recipe.base, order.base, say=say)
     tokenizer = bases.load_tokenizer(order.recipe.base, located, order.setting)
     prepared = prepare_data(order.data, order.setting, tokenizer)
-    checkpoint = _begin(order, located.shown, prepared.digest)
-    if checkpoint:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    with state.main_process_first():
+        checkpoint = _begin(order, located.shown, prepared.digest)
+    if checkpoint and state.is_main_process:
         say(f"{Path(checkpoint).name}에서 이어서 학습해요.")
     started = datetime.now(UTC)
-    state = PartialState(cpu=not torch.cuda.is_available())
     resumed = int(Path(checkpoint).name.rpartition("-")[2]) if checkpoint else 0
-    recorder = Recorder(order.out, resumed_step=resumed, bar=state.is_main_process)
+    main = state.is_main_process
+    recorder = Recorder(order.out, resumed_step=resumed, bar=main, writes=main)
     try:
         trainer = build_trainer(
             bases.load_model(located, order.setting, state.device),

@@ -16,14 +16,16 @@ class Recorder(TrainerCallback):
     After a resume the metrics that came after the checkpoint are dropped and come again.
     """
 
-    def __init__(self, folder: Path, *, resumed_step: int, bar: bool) -> None:
+    def __init__(self, folder: Path, *, resumed_step: int, bar: bool, writes: bool = True) -> None:
         self._path = folder / METRICS
         kept = [each for each in _read(self._path) if each.step <= resumed_step]
         self.before = kept[-1].seconds if kept else 0.0
         self.measurements = kept
         self.step_seconds = 0.0  # of this process's training steps alone
         self.steps = 0
-        self._path.write_text("".join(f"{_line(each)}\n" for each in kept), encoding="utf-8")
+        self._writes = writes  # one of several processes does
+        if writes:
+            self._path.write_text("".join(f"{_line(each)}\n" for each in kept), encoding="utf-8")
         self._began = time.perf_counter()
         self._step_began = 0.0
         self._bar = Progress(
@@ -84,8 +86,9 @@ class Recorder(TrainerCallback):
             learning_rate=logs.get("learning_rate"),
         )
         self.measurements.append(found)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{_line(found)}\n")
+        if self._writes:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{_line(found)}\n")
         if found.loss is not None:
             self._bar.update(self._task, loss=f"{found.loss:.3f}")
         if found.validation_loss is not None:
