@@ -8,6 +8,7 @@ COPY bot bot
 COPY db db
 COPY inference inference
 COPY migrations migrations
+COPY training training
 RUN pip install --no-cache-dir --constraint constraints.txt . \
     && useradd --create-home --uid 10001 deepbot \
     && install -d -o deepbot /data

@@ -34,7 +34,7 @@ chaos: setup ## 봇을 KILLS번(200) 죽이며 빠지거나 두 번 가는 답�
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting sqlite
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting replicas
 
-bench: setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 나란히, 비율로; 견적의 한 단계; 대화 찾기
+bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학습과 나란히, 비율로; 견적의 한 단계; 대화 찾기
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[bench]'
 	@$(BIN)/python -m tests.load.bench
@@ -42,6 +42,7 @@ bench: setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 나란히, 
 	@$(BIN)/python -m tests.load.retrieval
 	@$(BIN)/python -m tests.load.voice
 	@$(BIN)/python -m tests.load.review --messages 200000
+	@$(BIN)/python -m tests.load.training
 
 soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 	@$(BIN)/python -m tests.load.soak

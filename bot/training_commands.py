@@ -145,7 +145,7 @@ def train_model(
 ) -> None:
     """레시피대로 학습합니다. 멈춘 학습은 같은 명령을 다시 실행하면 이어집니다.
 
-    GPU가 여럿이면: accelerate launch --num_processes 2 -m bot.cli train …
+    GPU가 여럿이면: torchrun --nproc-per-node 2 -m bot.cli train … (또는 accelerate launch)
     """
     from training import recipe as recipes
 

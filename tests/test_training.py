@@ -316,14 +316,15 @@ async def test_several_processes_learn_as_one_and_write_once(
     path = make_toml(recipe, tmp_path / "tiny.toml")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("-m", "bot.cli", "train", str(path), "--data", str(data)),
+        *("--standalone", "-m", "bot.cli", "train", str(path), "--data", str(data)),
         *("--base", str(bases["llama"]), "--max-steps", "3", "--out", str(tmp_path / "two")),
         env=environment(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    async with asyncio.timeout(100):
+        output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     assert output.decode().count("끝났어요") == 1
     doubled = make_recipe(setting.model_copy(update={"batch_size": 2}))
@@ -331,6 +332,7 @@ async def test_several_processes_learn_as_one_and_write_once(
     two = open_run(tmp_path / "two")
     losses = [[each.loss or each.validation_loss for each in run.metrics()] for run in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert two.record.totals.epochs == one.record.totals.epochs  # two rows a step, both
     assert two.record.totals.tokens == one.record.totals.tokens
 
 

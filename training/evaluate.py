@@ -13,8 +13,9 @@ from training.errors import TrainingError, TrainingInputError
 from training.examples import VALIDATION, read_examples, spread
 from training.files import write_json
 from training.machine import describe_machine, peak_gpu_bytes, peak_memory_bytes
+from training.modelcard import write_card
 from training.progress import Say, counting, tell
-from training.runs import EVALUATION, UNTRAINED, Answered, EvaluationRecord
+from training.runs import EVALUATION, UNTRAINED, Answered, EvaluationRecord, open_run
 from training.similarity import COMPETITION, Embedder, measure_similarity, open_embedder
 from training.systems import System, as_example, is_url, open_system
 
@@ -72,6 +73,8 @@ def evaluate(
     )
     write_json(path, record)
     journal.unlink()
+    if not is_url(target) and out is None:
+        write_card(Path(target), open_run(Path(target)).record)
     say(record.model_dump_json() if as_json else describe(record))
     tell(f"적었어요: {path}")
 

@@ -1,16 +1,58 @@
 """The model card of a run: what it is, what from, what for, how it was measured."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from training import runs
 from training.files import write_text
-from training.runs import RunRecord
+from training.runs import EvaluationRecord, RunRecord
 from training.terms import COMMERCIAL, COUNTED, METHODS
 
 
 def write_card(folder: Path, record: RunRecord) -> None:
-    """Write a run's README.md."""
-    write_text(folder / runs.CARD, render_card(record))
+    """Write a run's README.md, with what was measured of it so far."""
+    run = runs.Run(folder, record)
+    card = render_card(record) + render_measured(run.evaluation(untrained=True), run.evaluation())
+    write_text(folder / runs.CARD, card)
+
+
+def render_measured(before: EvaluationRecord | None, after: EvaluationRecord | None) -> str:
+    """Return what `deepbot evaluate` found, before and after, and the ten answers."""
+    found = [each for each in (before, after) if each]
+    if not found:
+        return ""
+    heads = [head for head, each in (("학습 전", before), ("학습 후", after)) if each]
+    embedder = found[-1].embedder
+    rows: list[tuple[str, Callable[[EvaluationRecord], str]]] = [
+        ("답의 손실 (nat/토큰)", lambda e: _show(e.loss)),
+        (f"의미 유사도 ({embedder})", lambda e: _show(e.similarity)),
+        ("글자 겹침 (chrF)", lambda e: f"{e.chrf:.1f}"),
+        ("답을 피함", lambda e: f"{e.refusals:.0%}"),
+        ("되풀이", lambda e: f"{e.repetitions:.0%}"),
+        ("답 하나의 시간 (50%, 95%)", lambda e: f"{e.seconds_p50:.1f}초, {e.seconds_p95:.1f}초"),
+    ]
+    lines = [
+        "## 재기",
+        "",
+        f"`{found[-1].data}`의 예 {found[-1].examples:,}개, 찾은 자료 없이.",
+        "",
+        f"| | {' | '.join(heads)} |",
+        f"|---|{'---|' * len(heads)}",
+        *(f"| {name} | {' | '.join(read(each) for each in found)} |" for name, read in rows),
+        "",
+        "## 답",
+        "",
+        "학습 자료에 없는 질문 열 개. 모델이 쓴 그대로이며 틀린 말이 있을 수 있습니다.",
+        "",
+    ]
+    for number, asked in enumerate(found[-1].answers):
+        lines.append(f"**{number + 1}. {_as_text(asked.question)}**")
+        lines.append("")
+        for head, each in zip(heads, found, strict=True):
+            lines.append(f"- {head}: {_as_text(each.answers[number].answer) or '(빈 답)'}")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def render_card(record: RunRecord) -> str:
@@ -76,5 +118,10 @@ def _describe_lora(record: RunRecord) -> str:
     return f" r{lora.rank} α{lora.alpha} ({', '.join(lora.targets)})"
 
 
-def _show(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.3f}"
+def _show(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _as_text(words: str) -> str:
+    """Return words on one line in which Markdown and HTML find nothing to do."""
+    return re.sub(r"([\\`*_\[\]<>|#~&!])", r"\\\1", " ".join(words.split()))

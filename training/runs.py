@@ -144,9 +144,9 @@ class Run:
         for line in (self.folder / METRICS).read_text(encoding="utf-8").splitlines():
             yield Measurement.model_validate_json(line)
 
-    def evaluation(self) -> EvaluationRecord | None:
+    def evaluation(self, *, untrained: bool = False) -> EvaluationRecord | None:
         """Return what `deepbot evaluate` found, if it was asked."""
-        path = self.folder / EVALUATION
+        path = self.folder / (UNTRAINED if untrained else EVALUATION)
         if not path.exists():
             return None
         return EvaluationRecord.model_validate_json(path.read_text(encoding="utf-8"))
