@@ -80,6 +80,14 @@ def test_a_batch_has_the_losses_of_its_texts(
 
 
 @pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_no_text_is_told_from_the_one_before_it(model: PreTrainedModel, batching: str) -> None:
+    texts = [Encoded(each.ids, each.ids, truncated=False) for each in make_texts([30, 5, 44])]
+    torch.testing.assert_close(
+        as_batch(model, texts, batching), one_by_one(model, texts), rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("batching", ["packed", "padded"])
 def test_and_their_gradients(model: PreTrainedModel, batching: str) -> None:
     texts = make_texts([30, 5, 44, 17, 2])
     gradients = []

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -494,6 +495,26 @@ async def test_without_a_hub_a_run_ends_soon_in_one_line(data: Path, tmp_path: P
     assert (code, output) == (1, "")
     assert len(errors.splitlines()) == 1, errors
     assert "--base" in errors
+
+
+def test_a_full_disk_is_said(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(make_setting_for("lora", "llama"))
+    order = Order(recipe, "default", data, tmp_path / "run", bases["llama"], 2)
+
+    def fail(*_: object) -> None:
+        msg = "unexpected pos 6784 vs 6676"  # torch's words for it
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_optimizer_and_scheduler", fail)
+        with pytest.raises(RuntimeError, match="unexpected pos"):
+            finetune.train(order, say=say)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(TrainingError, match="디스크"):
+            finetune.train(order, say=say)
+    assert train(order).record.totals.steps == 2
 
 
 def test_nothing_is_left_where_nothing_was_trained(data: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -35,6 +36,7 @@ from training.recipe import Recipe, Setting, Variant
 from training.recorder import Recorder
 from training.trainer import Trainer, build_trainer
 
+_FULL_BYTES = 64 * 2**20  # torch and safetensors do not say why they failed to write
 _LOCK = ".lock"
 _STARTED = "started.json"  # what a run was begun with: only the same goes on with it
 
@@ -124,6 +126,11 @@ def _train(order: Order, state: PartialState, say: Say) -> bool:
             "GPU 메모리가 모자라요. batch_size나 max_length를 줄이거나 qlora로 바꿔 주세요"
             " (얼마나 드는지는 --dry-run이 알려 줘요)."
         )
+        raise TrainingError(msg) from error
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(order.out).free > _FULL_BYTES:
+            raise
+        msg = "디스크가 가득 찼어요. 자리를 비우고 다시 시작하면 이어서 학습해요."
         raise TrainingError(msg) from error
     finally:
         recorder.close()
