@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from inference import prompts
 from inference.client import ChatMessage
@@ -23,21 +23,26 @@ from tests.processes import environment, run, started
 from tests.tinymodels import Architecture, make_base
 from tests.trainedruns import make_setting
 from training import examples, finetune, runs
-from training.encoding import encode
+from training import recipe as recipes
+from training.bases import is_own, load_model, load_tokenizer, locate
+from training.batches import build_rows
+from training.encoding import IGNORED, Encoded, encode
 from training.errors import TrainingError, TrainingInputError
 from training.examples import Example
 from training.finetune import Order
 from training.loss import measure_loss
 from training.recipe import Base, Licence, Lora, Recipe, Setting
+from training.recorder import Recorder
 from training.runs import Run, open_run
 from training.trained import TrainedSystem
-from training.trainer import Trainer
+from training.trainer import Trainer, build_trainer
 
 TARGETS = {
     "gpt2": ("c_attn", "c_proj", "c_fc"),
     "gptj": ("q_proj", "v_proj", "out_proj"),
     "llama": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 }
+RECIPES = ("kakao-kogpt", "ldcc-solar")
 ENDS = ("lm_head", "embed_tokens", "wte", "wpe")
 
 
@@ -168,13 +173,19 @@ def test_a_run_leaves_all_that_serving_it_takes(
     assert record.data.train_examples == 60
     assert record.totals.peak_memory_bytes > 0
     assert record.totals.tokens_per_second > 0
+    learnt = examples.read_examples(data / examples.TRAIN)
+    tokenizer = AutoTokenizer.from_pretrained(found.folder / runs.ADAPTER)
+    encoded = [each for one in learnt if (each := encode(one, tokenizer, setting))]
+    tokens, answers = sum(len(e.ids) for e in encoded), sum(e.learnt for e in encoded)
+    assert record.totals.tokens == round(tokens * record.totals.epochs)
+    assert record.totals.learnt_tokens == round(answers * record.totals.epochs)
     weights = load_file(found.folder / runs.ADAPTER / "adapter_model.safetensors")
     assert weights
     assert not [name for name in weights if any(end in name for end in ENDS)]
     config = json.loads((found.folder / runs.ADAPTER / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == "random-llama"  # no folder of this machine
+    assert config["revision"] is None
     assert str(tmp_path) not in (found.folder / runs.RUN).read_text("utf-8")
-    tokenizer = AutoTokenizer.from_pretrained(found.folder / runs.ADAPTER)
     assert tokenizer.chat_template == prompts.TEMPLATES["sections"]
     with Image.open(found.folder / runs.LOSS) as picture:
         assert picture.size[0] > 600
@@ -192,6 +203,8 @@ def test_a_whole_model_is_left_whole(
     tokenizer = AutoTokenizer.from_pretrained(found.folder / runs.MODEL)
     held = examples.read_examples(data / examples.VALIDATION)
     encoded = [each for one in held if (each := encode(one, tokenizer, setting))]
+    weights = load_file(found.folder / runs.MODEL / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
     loss = measure_loss(model, encoded, tokenizer.pad_token_id)
     assert loss.mean == pytest.approx(found.record.totals.best_validation_loss, abs=0.02)
 
@@ -396,6 +409,8 @@ async def test_a_killed_run_goes_on_to_the_same_losses(
         for folder in (tmp_path / "whole", killed)
     )
     assert [step for step, _ in resumed] == [step for step, _ in whole]
+    seconds = [each.seconds for each in open_run(killed).metrics()]
+    assert seconds == sorted(seconds)
     assert [loss for _, loss in resumed] == pytest.approx([loss for _, loss in whole], rel=1e-5)
     first, second = (
         load_file(folder / runs.ADAPTER / "adapter_model.safetensors")
@@ -495,6 +510,71 @@ async def test_without_a_hub_a_run_ends_soon_in_one_line(data: Path, tmp_path: P
     assert (code, output) == (1, "")
     assert len(errors.splitlines()) == 1, errors
     assert "--base" in errors
+
+
+def test_what_a_recipe_says_is_done(bases: dict[Architecture, Path], tmp_path: Path) -> None:
+    setting = make_setting_for(
+        *("qlora", "llama"),
+        accumulation=3,
+        schedule="cosine",
+        warmup=0.2,
+        weight_decay=0.05,
+        optimizer="paged_adamw_8bit",
+        lora=Lora(rank=4, alpha=12, dropout=0.3, targets=("q_proj", "down_proj")),
+    )
+    located = locate(make_recipe(setting).base, bases["llama"], say=say)
+    tokenizer = load_tokenizer(make_recipe(setting).base, located, setting)
+    model = load_model(located, setting, torch.device("cpu"))
+    layer: Any = model.get_submodule("model.layers.0.mlp.down_proj")
+    assert (layer.weight.quant_type, layer.weight.compress_statistics) == ("nf4", True)
+    assert layer.compute_dtype is torch.bfloat16
+    texts = [Encoded([5, 6, 7, number], [IGNORED, 6, 7, number], False) for number in range(3, 53)]
+    rows = build_rows(texts, setting.model_copy(update={"max_length": 16}), 0)
+    trainer = build_trainer(
+        *(model, tokenizer, rows, texts[:1], setting),
+        out=tmp_path,
+        recorder=Recorder(tmp_path, resumed_step=None, main=True),
+    )
+    args = trainer.args
+    steps = 50 * -(-len(rows.dataset) // 12)  # epochs of 4 rows, 3 times
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (4, 3)
+    assert (args.max_steps, args.warmup_steps) == (steps, round(0.2 * steps))
+    assert (args.lr_scheduler_type, args.learning_rate) == ("cosine", 5e-3)
+    assert (args.weight_decay, args.optim) == (0.05, "paged_adamw_8bit")
+    adapter = trainer.model.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.lora_dropout) == (4, 12, 0.3)
+    trained = {n.split(".")[-4] for n, w in trainer.model.named_parameters() if w.requires_grad}
+    assert trained == {"q_proj", "down_proj"}
+
+
+def test_a_base_is_the_recipes_own_where_its_shape_is(tmp_path: Path) -> None:
+    base = recipes.load("skt-kogpt2").base
+    AutoConfig.for_model(**base.config).save_pretrained(tmp_path / "own")
+    AutoConfig.for_model(**{**base.config, "n_layer": 6}).save_pretrained(tmp_path / "other")
+    for name in ("own", "other"):
+        assert is_own(base, locate(base, tmp_path / name, say=say)) is (name == "own")
+
+
+def test_a_recipes_revisions_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    found = {name: locate(recipes.load(name).base, None, say=say) for name in RECIPES}
+    kakao, ldcc = found["kakao-kogpt"], found["ldcc-solar"]
+    assert (kakao.where, kakao.revision) == ("kakaobrain/kogpt", "KoGPT6B-ryan1.5b-float16")
+    assert kakao.tokenizer_revision == kakao.revision
+    assert (ldcc.revision, ldcc.tokenizer_revision) == (None, "v1.1")
+
+
+def test_chance_is_the_seeds(bases: dict[Architecture, Path], data: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(make_setting_for("lora", "llama", batch_size=1))
+    losses = [
+        [e.loss for e in train(order).metrics() if e.loss]
+        for number, seed in enumerate((1, 1, 2))
+        for order in [
+            Order(recipe, "default", data, tmp_path / str(number), bases["llama"], 3, seed)
+        ]
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
 
 
 def test_a_full_disk_is_said(
