@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.processes import run
-from tests.test_training import make_recipe, make_setting_for, make_toml
 from tests.tinymodels import make_base
+from tests.tinytraining import make_recipe, make_setting_for, make_toml
 from tests.trainedruns import make_setting
 from training import examples, memory, recipe
 from training.errors import TrainingInputError

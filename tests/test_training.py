@@ -1,127 +1,41 @@
-"""`deepbot train` on small random models: all methods, kill and resume, what a run leaves."""
+"""`deepbot train` on small random models: all methods, what a run leaves."""
 
-import asyncio
 import json
-import shutil
-import signal
-import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference import prompts
-from inference.client import ChatMessage
-from tests.processes import environment, run, started
-from tests.tinymodels import Architecture, make_base
-from tests.trainedruns import make_setting
+from tests.tinymodels import Architecture
+from tests.tinytraining import make_bases, make_data, make_recipe, make_setting_for, say, train
 from training import examples, finetune, runs
-from training import recipe as recipes
-from training.bases import is_own, load_model, load_tokenizer, locate
+from training.bases import load_model, load_tokenizer, locate
 from training.batches import build_rows
 from training.encoding import IGNORED, Encoded, encode
-from training.errors import TrainingError, TrainingInputError
-from training.examples import Example
+from training.errors import TrainingError
 from training.finetune import Order
 from training.loss import measure_loss
-from training.recipe import Base, Licence, Lora, Recipe, Setting
+from training.recipe import Lora
 from training.recorder import Recorder
-from training.runs import Run, open_run
 from training.trained import TrainedSystem
-from training.trainer import Trainer, build_trainer
+from training.trainer import build_trainer
 
-TARGETS = {
-    "gpt2": ("c_attn", "c_proj", "c_fc"),
-    "gptj": ("q_proj", "v_proj", "out_proj"),
-    "llama": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-}
-RECIPES = ("kakao-kogpt", "ldcc-solar")
 ENDS = ("lm_head", "embed_tokens", "wte", "wpe")
-
-
-def say(_: str) -> None:
-    """Nothing is asked here about what is said."""
-
-
-def make_recipe(default: Setting, original: Setting | None = None) -> Recipe:
-    licence = Licence(name="Apache-2.0", commercial=True, source="https://example.org")
-    config = {"model_type": "llama", "hidden_size": 4096}
-    return Recipe(
-        name="tiny",
-        title="작은 시험 모델",
-        base=Base(repository="tests/tiny", licence=licence, config=config),
-        default=default,
-        original=original or default,
-    )
-
-
-def make_toml(recipe: Recipe, path: Path) -> Path:
-    """Write a recipe as an operator would."""
-
-    def show(value: object) -> str:
-        return json.dumps(value, ensure_ascii=False)
-
-    lines = [f"title = {show(recipe.title)}", "[base]", 'repository = "tests/tiny"']
-    lines += ["[base.licence]", 'name = "Apache-2.0"', "commercial = true", 'source = "here"']
-    lines += ["[base.config]", 'model_type = "llama"', "hidden_size = 4096"]
-    for name in ("default", "original"):
-        values = getattr(recipe, name).model_dump(mode="json", exclude_none=True)
-        lora = values.pop("lora", None)
-        lines += [f"[{name}]", *(f"{key} = {show(value)}" for key, value in values.items())]
-        if lora:
-            lines += [f"[{name}.lora]", *(f"{key} = {show(value)}" for key, value in lora.items())]
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
-
-
-def make_setting_for(method: str, architecture: str, **changes: object) -> Setting:
-    lora = Lora(rank=8, alpha=16, dropout=0.0, targets=TARGETS[architecture])
-    return make_setting(
-        **{
-            "method": method,
-            "lora": None if method == "full" else lora,
-            "precision": "bf16",
-            "learning_rate": 5e-3,
-            "batch_size": 4,
-            "epochs": 50,
-            **changes,
-        }
-    )
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[Architecture, Path]:
-    folder = tmp_path_factory.mktemp("bases")
-    kinds: tuple[Architecture, ...] = ("gpt2", "gptj", "llama")
-    return {kind: make_base(folder / f"random-{kind}", kind) for kind in kinds}
+    return make_bases(tmp_path_factory.mktemp("bases"))
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-
-    def make(number: int, group: str) -> Example:
-        question = f"벽지 {number}호는 며칠 말려야 하나요?"
-        answer = f"벽지 {number}호는 {number % 3 + 1}일 말립니다. 창문을 조금 열어 두세요."
-        asked: ChatMessage = {"role": "user", "content": question}
-        said: ChatMessage = {"role": "assistant", "content": answer}
-        return Example((asked, said), group, "시공", "made.csv")
-
-    examples.write_examples(folder / examples.TRAIN, [make(n, f"t{n}") for n in range(60)])
-    examples.write_examples(folder / examples.VALIDATION, [make(n, f"v{n}") for n in range(60, 70)])
-    return folder
-
-
-def train(order: Order) -> Run:
-    finetune.train(order, say=say)
-    return open_run(order.out)
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gptj", "llama"])
@@ -240,116 +154,6 @@ def test_a_loss_that_is_no_number_is_said(
     assert not (order.out / runs.RUN).exists()
 
 
-@pytest.mark.parametrize(
-    ("steps", "changes"),
-    [
-        (9, {}),  # an epoch
-        (10, {}),
-        (40, {"learning_rate": 0.3, "patience": 1, "validations_per_epoch": 9}),  # stops before
-    ],
-)
-def test_a_run_killed_before_it_was_saved_is_saved_and_trains_no_more(
-    steps: int,
-    changes: dict[str, object],
-    bases: dict[Architecture, Path],
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    setting = make_setting_for("lora", "llama", **{"batch_size": 1, **changes})
-    recipe = make_recipe(setting)
-    whole = train(Order(recipe, "default", data, tmp_path / "whole", bases["llama"], steps))
-    order = Order(recipe, "default", data, tmp_path / "killed", bases["llama"], steps)
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_save", die)
-        with pytest.raises(KeyboardInterrupt):
-            finetune.train(order, say=say)
-    began = json.loads((order.out / "started.json").read_text("utf-8"))["started"]
-    resumed = train(order)
-    assert resumed.record.started == began
-    assert resumed.record.totals.steps == whole.record.totals.steps
-    assert resumed.record.totals.stopped_early is (steps == 40)
-    assert resumed.record.totals.tokens_per_second > 0
-    first, second = (
-        load_file(each.folder / runs.ADAPTER / "adapter_model.safetensors")
-        for each in (whole, resumed)
-    )
-    for name, weight in first.items():
-        torch.testing.assert_close(weight, second[name])
-
-
-def test_what_a_kill_left_half_written_is_passed_over(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting = make_setting_for("lora", "llama", batch_size=1)
-    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 10)
-
-    def die(trainer: Trainer, *_: object) -> None:
-        if trainer.state.global_step == 6:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save_scaler", die)
-        with pytest.raises(KeyboardInterrupt):
-            finetune.train(order, say=say)
-    with (order.out / runs.METRICS).open("a", encoding="utf-8") as file:
-        file.write('{"step":6,"epo')
-    assert (order.out / runs.CHECKPOINTS / "checkpoint-6" / "adapter_model.safetensors").exists()
-    said: list[str] = []
-    finetune.train(order, say=said.append)
-    assert any("checkpoint-4" in line for line in said)
-    steps = [each.step for each in open_run(order.out).metrics() if each.loss is not None]
-    assert steps == list(range(1, 11))
-
-
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting = make_setting_for("lora", "llama")
-    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 2)
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "training_step", die)
-        with pytest.raises(KeyboardInterrupt):
-            finetune.train(order, say=say)
-    assert [e.step for e in train(order).metrics() if e.validation_loss] == [0, 1, 2]
-
-
-async def test_several_processes_learn_as_one_and_write_once(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path
-) -> None:
-    setting = make_setting_for("lora", "llama", batch_size=1, learning_rate=1e-3)
-    recipe = make_recipe(setting)
-    path = make_toml(recipe, tmp_path / "tiny.toml")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-        *("--standalone", "-m", "bot.cli", "train", str(path), "--data", str(data)),
-        *("--base", str(bases["llama"]), "--max-steps", "3", "--out", str(tmp_path / "two")),
-        env=environment(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1"),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(100):
-        output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    assert output.decode().count("끝났어요") == 1
-    doubled = make_recipe(setting.model_copy(update={"batch_size": 2}))
-    one = train(Order(doubled, "default", data, tmp_path / "one", bases["llama"], 3))
-    two = open_run(tmp_path / "two")
-    losses = [[each.loss or each.validation_loss for each in run.metrics()] for run in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
-    assert two.record.totals.epochs == one.record.totals.epochs  # two rows a step, both
-    assert two.record.totals.tokens == one.record.totals.tokens
-
-
 def test_the_original_setting_is_the_first_teams(
     bases: dict[Architecture, Path], data: Path, tmp_path: Path
 ) -> None:
@@ -370,146 +174,6 @@ def test_the_original_setting_is_the_first_teams(
         for name, each in found.items()
     }
     assert a_step["original"] > a_step["default"]  # its loss counts the questions too
-
-
-async def test_a_killed_run_goes_on_to_the_same_losses(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path
-) -> None:
-    setting = make_setting_for("lora", "llama", batch_size=1, learning_rate=1e-3)
-    lora = Lora(rank=8, alpha=16, dropout=0.2, targets=TARGETS["llama"])  # chance must go on too
-    recipe = make_toml(
-        make_recipe(setting.model_copy(update={"lora": lora})), tmp_path / "tiny.toml"
-    )
-    words = [
-        *("train", str(recipe), "--data", str(data), "--base", str(bases["llama"])),
-        *("--max-steps", "30", "--out"),
-    ]
-    quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    code, _, errors = await run(*words, str(tmp_path / "whole"), cwd=tmp_path, **quiet)
-    assert code == 0, errors
-    killed = tmp_path / "killed"
-    for step, how in ((6, signal.SIGINT), (12, signal.SIGKILL)):
-        state = killed / runs.CHECKPOINTS / f"checkpoint-{step}" / "trainer_state.json"
-        async with started(*words, str(killed), cwd=tmp_path, **quiet) as process:
-            async with asyncio.timeout(60):
-                while not state.exists():
-                    await asyncio.sleep(0.01)
-            process.send_signal(how)
-            _, complaint = await process.communicate()
-        assert not (killed / runs.RUN).exists()
-        assert process.returncode == (130 if how is signal.SIGINT else -how)
-        assert ("멈췄어요" in complaint.decode()) is (how is signal.SIGINT)
-        assert "Traceback" not in complaint.decode()
-    code, output, errors = await run(*words, str(killed), cwd=tmp_path, **quiet)
-    assert code == 0, errors
-    assert "이어서" in errors
-    assert "끝났어요" in output
-    whole, resumed = (
-        [(e.step, e.loss or e.validation_loss) for e in open_run(folder).metrics()]
-        for folder in (tmp_path / "whole", killed)
-    )
-    assert [step for step, _ in resumed] == [step for step, _ in whole]
-    seconds = [each.seconds for each in open_run(killed).metrics()]
-    assert seconds == sorted(seconds)
-    assert [loss for _, loss in resumed] == pytest.approx([loss for _, loss in whole], rel=1e-5)
-    first, second = (
-        load_file(folder / runs.ADAPTER / "adapter_model.safetensors")
-        for folder in (tmp_path / "whole", killed)
-    )
-    for name, weight in first.items():
-        torch.testing.assert_close(weight, second[name])
-
-
-def test_folders_of_other_runs_are_left_alone(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path
-) -> None:
-    setting = make_setting_for("lora", "llama")
-    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 2)
-    train(order)
-    with pytest.raises(TrainingInputError, match="이미 끝난"):
-        finetune.train(order, say=say)
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "mine.txt").write_text("일기")
-    with pytest.raises(TrainingInputError, match="빈 폴더"):
-        finetune.train(Order(order.recipe, "default", data, full, order.base, 2), say=say)
-
-
-def test_a_killed_run_goes_on_with_its_own_setting_only_and_in_one_process(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    setting = make_setting_for("lora", "llama")
-    order = Order(make_recipe(setting), "default", data, tmp_path / "run", bases["llama"], 2)
-    other = replace(order, seed=1)
-    killed_at = 1
-
-    def die(trainer: Trainer, *_: object) -> None:
-        if trainer.state.global_step == killed_at:
-            with pytest.raises(TrainingInputError, match="돌고 있어요"):
-                finetune.train(other, say=say)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_save_scaler", die)
-    for each in (other, order):  # before the first checkpoint nothing is lost with the old setting
-        with pytest.raises(KeyboardInterrupt):
-            finetune.train(each, say=say)
-    killed_at = 2
-    with pytest.raises(KeyboardInterrupt):
-        finetune.train(order, say=say)
-    with pytest.raises(TrainingInputError, match="다른 설정"):
-        finetune.train(other, say=say)
-    killed_at = 3
-    assert train(order).record.totals.steps == 2
-
-
-@pytest.mark.parametrize(
-    ("break_it", "why"),
-    [
-        (lambda base: (base / "config.json").write_text("{}"), "모르는 종류"),
-        (lambda base: (base / "config.json").write_text("{"), "모델을 열 수 없"),
-        (lambda base: (base / "model.safetensors").write_bytes(b"12345678"), "깨졌거나"),
-        (lambda base: (base / "tokenizer.json").write_text("{}"), "깨졌거나"),
-        (lambda base: (base / "model.safetensors").unlink(), "모델을 열 수 없"),
-        (lambda base: base.rename(base.with_suffix(".gone")), "모델이 아니에요"),
-        (lambda base: shutil.copytree(base.with_name("gpt2"), base, dirs_exist_ok=True), "o_proj"),
-    ],
-    ids=["unknown", "no JSON", "half", "no tokenizer", "no weights", "nowhere", "other layers"],
-)
-def test_a_base_that_will_not_do_is_one_sentence(
-    break_it: Callable[[Path], object],
-    why: str,
-    bases: dict[Architecture, Path],
-    data: Path,
-    tmp_path: Path,
-) -> None:
-    base = tmp_path / "llama"
-    shutil.copytree(bases["llama"], base)
-    shutil.copytree(bases["gpt2"], tmp_path / "gpt2")
-    break_it(base)
-    recipe = make_recipe(make_setting_for("lora", "llama"))
-    with pytest.raises((TrainingInputError, TrainingError), match=why):
-        finetune.train(Order(recipe, "default", data, tmp_path / "run", base, 1), say=say)
-
-
-def test_a_file_that_is_no_gguf_is_one_sentence(data: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"nothing")
-    recipe = make_recipe(make_setting_for("lora", "llama"))
-    with pytest.raises(TrainingInputError, match="깨졌거나"):
-        finetune.train(Order(recipe, "default", data, tmp_path / "run", path, 1), say=say)
-
-
-async def test_without_a_hub_a_run_ends_soon_in_one_line(data: Path, tmp_path: Path) -> None:
-    code, output, errors = await run(
-        *("train", "ldcc-solar", "--data", str(data), "--out", "run"),
-        cwd=tmp_path,
-        HF_ENDPOINT="http://127.0.0.1:9",
-        HF_HUB_OFFLINE="0",
-        HF_HOME=str(tmp_path / "hub"),
-    )
-    assert (code, output) == (1, "")
-    assert len(errors.splitlines()) == 1, errors
-    assert "--base" in errors
 
 
 def test_what_a_recipe_says_is_done(bases: dict[Architecture, Path], tmp_path: Path) -> None:
@@ -547,23 +211,6 @@ def test_what_a_recipe_says_is_done(bases: dict[Architecture, Path], tmp_path: P
     assert trained == {"q_proj", "down_proj"}
 
 
-def test_a_base_is_the_recipes_own_where_its_shape_is(tmp_path: Path) -> None:
-    base = recipes.load("skt-kogpt2").base
-    AutoConfig.for_model(**base.config).save_pretrained(tmp_path / "own")
-    AutoConfig.for_model(**{**base.config, "n_layer": 6}).save_pretrained(tmp_path / "other")
-    for name in ("own", "other"):
-        assert is_own(base, locate(base, tmp_path / name, say=say)) is (name == "own")
-
-
-def test_a_recipes_revisions_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    found = {name: locate(recipes.load(name).base, None, say=say) for name in RECIPES}
-    kakao, ldcc = found["kakao-kogpt"], found["ldcc-solar"]
-    assert (kakao.where, kakao.revision) == ("kakaobrain/kogpt", "KoGPT6B-ryan1.5b-float16")
-    assert kakao.tokenizer_revision == kakao.revision
-    assert (ldcc.revision, ldcc.tokenizer_revision) == (None, "v1.1")
-
-
 def test_chance_is_the_seeds(bases: dict[Architecture, Path], data: Path, tmp_path: Path) -> None:
     recipe = make_recipe(make_setting_for("lora", "llama", batch_size=1))
     losses = [
@@ -575,34 +222,6 @@ def test_chance_is_the_seeds(bases: dict[Architecture, Path], data: Path, tmp_pa
     ]
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
-
-
-def test_a_full_disk_is_said(
-    bases: dict[Architecture, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = make_recipe(make_setting_for("lora", "llama"))
-    order = Order(recipe, "default", data, tmp_path / "run", bases["llama"], 2)
-
-    def fail(*_: object) -> None:
-        msg = "unexpected pos 6784 vs 6676"  # torch's words for it
-        raise RuntimeError(msg)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save_optimizer_and_scheduler", fail)
-        with pytest.raises(RuntimeError, match="unexpected pos"):
-            finetune.train(order, say=say)
-        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-        with pytest.raises(TrainingError, match="디스크"):
-            finetune.train(order, say=say)
-    assert train(order).record.totals.steps == 2
-
-
-def test_nothing_is_left_where_nothing_was_trained(data: Path, tmp_path: Path) -> None:
-    recipe = make_recipe(make_setting_for("lora", "llama"))
-    out = tmp_path / "run"
-    with pytest.raises(TrainingInputError):
-        finetune.train(Order(recipe, "default", data, out, tmp_path / "none"), say=say)
-    assert not out.exists()
 
 
 def test_measuring_leaves_a_quantised_model_able_to_learn(
