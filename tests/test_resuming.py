@@ -26,6 +26,7 @@ from tests.tinytraining import (
     train,
 )
 from training import finetune, runs
+from training import recipe as recipes
 from training.errors import TrainingError, TrainingInputError
 from training.finetune import Order
 from training.recipe import Lora
@@ -56,8 +57,7 @@ async def test_a_killed_run_goes_on_to_the_same_losses(
         *("--max-steps", "30", "--out"),
     ]
     quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    code, _, errors = await run(*words, str(tmp_path / "whole"), cwd=tmp_path, **quiet)
-    assert code == 0, errors
+    train(Order(recipes.load(str(recipe)), "default", data, tmp_path / "whole", bases["llama"], 30))
     killed = tmp_path / "killed"
     for step, how in ((6, signal.SIGINT), (12, signal.SIGKILL)):
         state = killed / runs.CHECKPOINTS / f"checkpoint-{step}" / "trainer_state.json"
