@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,8 @@ def test_a_base_is_the_recipes_own_where_its_shape_is(tmp_path: Path) -> None:
     AutoConfig.for_model(**{**base.config, "n_layer": 6}).save_pretrained(tmp_path / "other")
     for name in ("own", "other"):
         assert is_own(base, locate(base, tmp_path / name, say=say)) is (name == "own")
+    # What the recipe itself names is its own, though a GGUF unpacks to another shape.
+    assert is_own(base, replace(locate(base, tmp_path / "other", say=say), given=False))
 
 
 def test_a_recipes_revisions_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

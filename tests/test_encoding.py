@@ -45,7 +45,7 @@ def load_tokenizer(folder: Path, setting: Setting) -> PreTrainedTokenizerBase:
     if setting.template == "own":
         tokenizer.eos_token = "<|im_end|>"
     tokenizer.save_pretrained(folder)
-    located = bases.Located(str(folder), None, None, "tiny")
+    located = bases.Located(str(folder), None, None, given=True, shown="tiny")
     return bases.load_tokenizer(recipe.load("ldcc-solar").base, located, setting)
 
 
@@ -167,7 +167,7 @@ def wordpiece() -> PreTrainedTokenizerFast:
 def test_a_tokenizer_without_an_end_gets_the_recipes(template: str, tmp_path: Path) -> None:
     setting = make_setting(template=template)
     wordpiece().save_pretrained(tmp_path)
-    located = bases.Located(str(tmp_path), None, None, "tiny")
+    located = bases.Located(str(tmp_path), None, None, given=True, shown="tiny")
     base = recipe.load("kykim-gpt3-small").base
     tokenizer = bases.load_tokenizer(base, located, setting)
     encoded = encode(make_example(QUESTION, ANSWER), tokenizer, setting)
@@ -180,7 +180,7 @@ def test_a_tokenizer_without_an_end_gets_the_recipes(template: str, tmp_path: Pa
 
 def test_a_template_of_its_own_must_be_there(tmp_path: Path) -> None:
     make_tokenizer().save_pretrained(tmp_path)
-    located = bases.Located(str(tmp_path), None, None, "tiny")
+    located = bases.Located(str(tmp_path), None, None, given=True, shown="tiny")
     base: Base = recipe.load("ldcc-solar").base
     with pytest.raises(TrainingInputError, match="대화 틀"):
         bases.load_tokenizer(base, located, make_setting(template="own"))

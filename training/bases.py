@@ -36,6 +36,7 @@ class Located:
     where: str
     revision: str | None
     tokenizer_revision: str | None
+    given: bool  # by the operator, in place of the recipe's
     shown: str  # what a record says of it: no path of this machine's
 
 
@@ -50,7 +51,8 @@ def locate(base: Base, given: Path | None, *, say: Say) -> Located:
             base.repository,
             base.revision,
             base.tokenizer_revision or base.revision,
-            base.repository,
+            given=False,
+            shown=base.repository,
         )
     path = given or _fetch(str(base.manifest), say)
     if path.suffix == ".gguf" and path.is_file():
@@ -60,14 +62,16 @@ def locate(base: Base, given: Path | None, *, say: Say) -> Located:
     else:
         msg = f"모델이 아니에요 (config.json이 있는 폴더나 .gguf 파일을 주세요): {path}"
         raise TrainingInputError(msg)
-    return Located(str(folder), None, None, path.name)
+    return Located(str(folder), None, None, given=given is not None, shown=path.name)
 
 
 def is_own(base: Base, located: Located) -> bool:
-    """Return whether what was located has the shape of the recipe's own model.
+    """Return whether what was located is the recipe's own model, or has its shape.
 
     A folder's name proves nothing, and neither does its shape; but another shape disproves it.
     """
+    if not located.given:
+        return True
     with _explained(located.shown):
         found = AutoConfig.from_pretrained(located.where, revision=located.revision)
     config = found.to_dict()

@@ -109,7 +109,7 @@ def _own(run: Run, part: str, needed: str) -> Located:
     if not (folder / needed).is_file():
         msg = f"학습한 것이 없어요 ({part}/{needed}): {run.folder}"
         raise TrainingInputError(msg)
-    return Located(str(folder), None, None, run.name)
+    return Located(str(folder), None, None, given=False, shown=run.name)
 
 
 def _adapt(model: PreTrainedModel, own: Located) -> PreTrainedModel:
