@@ -71,6 +71,17 @@ def test_the_loss_counts_the_answer_and_its_end_token_by_token(
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
+def test_what_was_said_before_is_read_but_not_by_the_first_teams(
+    template: str, tmp_path: Path
+) -> None:
+    setting = make_setting(template=template)
+    tokenizer = load_tokenizer(tmp_path, setting)
+    encoded = encode(make_example(QUESTION, ANSWER, PAST), tokenizer, setting)
+    assert encoded
+    assert (PAST[0][1] in tokenizer.decode(encoded.ids)) is (template != "original")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_what_stands_before_the_answer_is_what_serving_sends(template: str, tmp_path: Path) -> None:
     setting = make_setting(template=template)
     tokenizer = load_tokenizer(tmp_path, setting)

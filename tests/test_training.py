@@ -239,6 +239,7 @@ def test_measuring_leaves_a_quantised_model_able_to_learn(
                 *("default", data, out, bases["llama"], 4),
             )
         )
+        assert found.record.data.validation_examples == (10 if measured else 1)
         weights = load_file(found.folder / runs.ADAPTER / "adapter_model.safetensors")
         moved[measured] = {
             name: weight.abs().sum().item() for name, weight in weights.items() if "lora_B" in name
