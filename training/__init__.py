@@ -5,6 +5,7 @@ What the libraries look at when they are imported stands here, before any of the
 
 import logging
 import os
+import warnings
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # no call home from here
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,3 +13,4 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 # It names a package that would be faster, at every import.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft's question
