@@ -293,6 +293,7 @@ def compare_runs(
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="파일", help="--rag의 서버를 잴 예")] = None,
     embedder: Embedder = None,
+    model: ServedModel = None,
 ) -> None:
     """끝난 학습들을 한 쪽(index.html)과 한 표(comparison.csv)로 견줍니다."""
     from training.compare import compare
@@ -313,7 +314,7 @@ def compare_runs(
                 data,
                 base=None,
                 embedder=embedder,
-                model=None,
+                model=model,
                 key=_read_key(),
                 limit=None,
                 untrained=False,

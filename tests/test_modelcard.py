@@ -50,3 +50,9 @@ def test_what_a_model_says_is_shown_and_does_nothing(folder: Path) -> None:
     assert r"\# 제목 \[눌러\]" in line
     assert "[눌러](" not in line
     assert "\n# 제목" not in text
+
+
+def test_what_was_asked_other_questions_is_not_set_beside(folder: Path) -> None:
+    write_json(folder / UNTRAINED, make_evaluation(data_digest="1" * 64))
+    write_json(folder / EVALUATION, make_evaluation(data_digest="2" * 64))
+    assert "학습 전" not in card(folder)

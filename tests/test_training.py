@@ -1,6 +1,7 @@
 """`deepbot train` on small random models: all methods, what a run leaves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference import prompts
+from inference.client import ChatMessage
 from tests.tinymodels import Architecture
 from tests.tinytraining import make_bases, make_data, make_recipe, make_setting_for, say, train
 from training import examples, finetune, runs
@@ -22,6 +24,7 @@ from training.finetune import Order
 from training.loss import measure_loss
 from training.recipe import Lora
 from training.recorder import Recorder
+from training.runs import open_run
 from training.trained import TrainedSystem
 from training.trainer import build_trainer
 
@@ -246,3 +249,22 @@ def test_measuring_leaves_a_quantised_model_able_to_learn(
         }
     assert all(value > 0 for value in moved[True].values())
     assert moved[True] == pytest.approx(moved[False], rel=0.2)
+
+
+def test_what_leaves_no_room_for_an_answer_is_left_out_and_said(
+    bases: dict[Architecture, Path], data: Path, tmp_path: Path
+) -> None:
+    found = examples.read_examples(data / examples.TRAIN)
+    longer: ChatMessage = {"role": "user", "content": "벽지가 왜 들뜨나요? " * 400}
+    mixed = tmp_path / "data"
+    mixed.mkdir()
+    kept = [replace(found[0], messages=(longer, found[0].messages[1])), *found[1:]]
+    examples.write_examples(mixed / examples.TRAIN, kept)
+    examples.write_examples(mixed / examples.VALIDATION, found[:4])
+    said: list[str] = []
+    setting = make_setting_for("lora", "llama")
+    order = Order(make_recipe(setting), "default", mixed, tmp_path / "run", bases["llama"], 1)
+    finetune.train(order, say=said.append)
+    (line,) = said
+    assert "예 1개" in line
+    assert open_run(order.out).record.data.train_examples == len(found) - 1

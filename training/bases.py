@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,7 @@ def _unpack(path: Path, say: Say) -> Path:
         return folder
     say(f"{path.name}: bf16으로 푸는 중 (처음 한 번)…")
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    with _quiet(), _explained(path.name):
+    with _quiet(), _explained(path.name), _dropped_unless_moved(part):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(
             path.parent,
@@ -166,9 +167,17 @@ def _unpack(path: Path, say: Say) -> Path:
         _forget_quantization(model.config)
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
-    with contextlib.suppress(OSError):  # another process was first
-        part.rename(folder)
+        with contextlib.suppress(OSError):  # another process was first
+            part.rename(folder)
     return folder
+
+
+@contextlib.contextmanager
+def _dropped_unless_moved(part: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _forget_quantization(config: PretrainedConfig) -> None:

@@ -131,8 +131,8 @@ def _memory(record: EvaluationRecord) -> str:
     if record.peak_memory_bytes is None:
         return "서버라서 모름"
     gpu = record.peak_gpu_bytes
-    shown = f"{record.peak_memory_bytes / 1e9:.2f} GB"
-    return shown if gpu is None else f"{shown}, GPU {gpu / 1e9:.2f} GB"
+    shown = f"{record.peak_memory_bytes / 2**30:.2f} GiB"
+    return shown if gpu is None else f"{shown}, GPU {gpu / 2**30:.2f} GiB"
 
 
 def _number(value: float | None, digits: int) -> str:

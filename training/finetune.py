@@ -66,20 +66,26 @@ class Prepared:
     train: list[Encoded]
     validation: list[Encoded]
     rows: Rows
+    left_out: int  # examples whose prompt leaves no room for an answer
     digest: str
 
 
 def prepare_data(data: Path, setting: Setting, tokenizer: PreTrainedTokenizerBase) -> Prepared:
     """Encode a data folder. Raises `TrainingInputError`."""
 
-    def encode_all(name: str, limit: int | None = None) -> list[Encoded]:
-        found = examples.spread(examples.read_examples(data / name), limit)
-        return _encode(found, tokenizer, setting, data / name)
-
-    train = encode_all(examples.TRAIN)
-    validation = encode_all(examples.VALIDATION, setting.validation_limit)
-    rows = build_rows(train, setting, int(tokenizer.pad_token_id))
-    return Prepared(train, validation, rows, examples.digest(data))
+    found = examples.read_examples(data / examples.TRAIN)
+    held = examples.spread(
+        examples.read_examples(data / examples.VALIDATION), setting.validation_limit
+    )
+    train = _encode(found, tokenizer, setting, data / examples.TRAIN)
+    validation = _encode(held, tokenizer, setting, data / examples.VALIDATION)
+    return Prepared(
+        train,
+        validation,
+        rows=build_rows(train, setting, int(tokenizer.pad_token_id)),
+        left_out=len(found) + len(held) - len(train) - len(validation),
+        digest=examples.digest(data),
+    )
 
 
 def train(order: Order, *, say: Say) -> bool:
@@ -100,6 +106,11 @@ def _train(order: Order, state: PartialState, say: Say) -> bool:
     stand_in = not bases.is_own(order.recipe.base, located)
     with state.main_process_first():
         started, checkpoint = _begin(order, located.shown, prepared.digest)
+    if prepared.left_out:
+        say(
+            f"예 {prepared.left_out:,}개는 질문만으로 max_length {order.setting.max_length}를 채워"
+            " 넣지 않아요."
+        )
     if checkpoint:
         say(f"{checkpoint.folder.name}에서 이어서 학습해요.")
     recorder = Recorder(

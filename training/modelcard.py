@@ -19,6 +19,8 @@ def write_card(folder: Path, record: RunRecord) -> None:
 
 def render_measured(before: EvaluationRecord | None, after: EvaluationRecord | None) -> str:
     """Return what `deepbot evaluate` found, before and after, and the ten answers."""
+    if before and after and before.data_digest != after.data_digest:
+        before = None  # of other questions: no comparison
     found = [each for each in (before, after) if each]
     if not found:
         return ""
