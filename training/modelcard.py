@@ -13,8 +13,8 @@ from training.terms import COMMERCIAL, COUNTED, METHODS
 def write_card(folder: Path, record: RunRecord) -> None:
     """Write a run's README.md, with what was measured of it so far."""
     run = runs.Run(folder, record)
-    card = render_card(record) + render_measured(run.evaluation(untrained=True), run.evaluation())
-    write_text(folder / runs.CARD, card)
+    measured = render_measured(run.evaluation(untrained=True), run.evaluation())
+    write_text(folder / runs.CARD, "\n".join(filter(None, [render_card(record), measured])))
 
 
 def render_measured(before: EvaluationRecord | None, after: EvaluationRecord | None) -> str:
