@@ -646,9 +646,8 @@ def test_the_competitions_files_are_counted_exactly(tmp_path: Path) -> None:
     about = run(paths, tmp_path / "out")
     assert [(f["rows"], f["pairs"]) for f in about["files"]] == [(541, 5410), (99, 990)]
     assert about["pairs"]["read"] == 6400
-    flagged = list(
-        csv.DictReader((tmp_path / "out" / "flagged.csv").open(encoding="utf-8-sig", newline=""))
-    )
+    with (tmp_path / "out" / "flagged.csv").open(encoding="utf-8-sig", newline="") as file:
+        flagged = list(csv.DictReader(file))
     found = {(row["id"], row["답변 번호"], row["이유"]) for row in flagged}
     # The formulas that public audits of the file name as garbled.
     assert {("TRAIN_056", "4", "formula"), ("TRAIN_439", "5", "formula")} <= found
