@@ -1,7 +1,7 @@
 """Fine-tuning by a recipe: whole, LoRA (arXiv 2106.09685) or QLoRA (arXiv 2305.14314).
 
 A run that was killed goes on from its last checkpoint when it is started again with the same
-words. Several GPUs: start the command through `accelerate launch`.
+words. Several GPUs: start the command through `torchrun` or `accelerate launch`.
 """
 
 import contextlib
@@ -72,7 +72,6 @@ class Prepared:
 
 def prepare_data(data: Path, setting: Setting, tokenizer: PreTrainedTokenizerBase) -> Prepared:
     """Encode a data folder. Raises `TrainingInputError`."""
-
     found = examples.read_examples(data / examples.TRAIN)
     held = examples.spread(
         examples.read_examples(data / examples.VALIDATION), setting.validation_limit
@@ -106,12 +105,12 @@ def _train(order: Order, state: PartialState, say: Say) -> bool:
     stand_in = not bases.is_own(order.recipe.base, located)
     with state.main_process_first():
         started, checkpoint = _begin(order, located.shown, prepared.digest)
-    if prepared.left_out:
+    if prepared.left_out and state.is_main_process:
         say(
             f"예 {prepared.left_out:,}개는 질문만으로 max_length {order.setting.max_length}를 채워"
             " 넣지 않아요."
         )
-    if checkpoint:
+    if checkpoint and state.is_main_process:
         say(f"{checkpoint.folder.name}에서 이어서 학습해요.")
     recorder = Recorder(
         order.out,

@@ -11,8 +11,8 @@ import argparse
 import gc
 import json
 import random
+import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +84,9 @@ def measure(base: Base, setting: Setting, steps: int) -> dict[str, float]:
         )
         trainer.args.save_strategy = trainer.args.eval_strategy = "no"
         trainer.args.load_best_model_at_end = False
-        seconds: list[float] = []
-        step = trainer.training_step
-
-        def timed(*args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            loss: torch.Tensor = step(*args, **kwargs)
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - began)
-            return loss
-
-        trainer.training_step = timed
         trainer.train()
-    a_step = sorted(seconds[2:])[len(seconds[2:]) // 2]
+    seconds = [each.step_seconds for each in recorder.measurements if each.step_seconds]
+    a_step = statistics.median(seconds[2:])  # the first two warm up
     cells = rows.cells / len(rows.dataset) * setting.batch_size
     learnt = rows.learnt / len(rows.dataset) * setting.batch_size
     estimate = memory.estimate(base, setting)

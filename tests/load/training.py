@@ -18,7 +18,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+from trl import SFTConfig, SFTTrainer
+
+from inference.knowledge import starter_path
+from inference.knowledge.files import load
+from training import bases, recipe
+from training.bases import Located
+from training.batches import Batch, build_rows
+from training.encoding import IGNORED, as_chat, encode
+from training.examples import Example, spread
+from training.machine import peak_memory_bytes
+from training.recipe import Base, Lora, Setting
+from training.recorder import Recorder
+from training.trainer import Trainer, build_trainer
 
 Way = Literal["original", "trl", "ours"]
 WAYS: tuple[Way, ...] = ("original", "trl", "ours")
@@ -82,16 +101,11 @@ def report(found: dict[Way, dict[str, float]]) -> None:
 
 def measure(way: Way, steps: int) -> dict[str, float]:
     """Return what a step of a way takes and brings."""
-    import torch
-
-    from training import bases, recipe
-    from training.encoding import encode
-    from training.machine import peak_memory_bytes
-
     torch.set_num_threads(THREADS)
     found = recipe.load("qwen-small")
     ours = found.default
-    original = found.original.model_copy(update={"lora": ours.lora})
+    lora = ours.lora or sys.exit("qwen-small trains an adapter")
+    original = found.original.model_copy(update={"lora": lora})
     located = bases.locate(found.base, None, say=lambda line: print(line, file=sys.stderr))
     tokenizer = bases.load_tokenizer(found.base, located, ours)
     examples = read_examples()
@@ -100,7 +114,7 @@ def measure(way: Way, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         if way == "trl":
-            trainer = build_plain(located.where, examples, ours, tokenizer, out, steps)
+            trainer = build_plain(located.where, examples, ours, lora, tokenizer, out, steps)
         else:
             setting = original if way == "original" else ours
             trainer = build_ours(found.base, located, examples, setting, out, steps)
@@ -116,12 +130,8 @@ def measure(way: Way, steps: int) -> dict[str, float]:
     }
 
 
-def read_examples() -> list[Any]:
+def read_examples() -> list[Example]:
     """Return examples of all lengths from the starter knowledge."""
-    from inference.knowledge import starter_path
-    from inference.knowledge.files import load
-    from training.examples import Example, spread
-
     made = [
         Example(
             (
@@ -137,22 +147,14 @@ def read_examples() -> list[Any]:
 
 
 def build_ours(
-    base: Any,  # noqa: ANN401 - what is imported only in the process that measures
-    located: Any,  # noqa: ANN401
-    examples: list[Any],
-    setting: Any,  # noqa: ANN401
+    base: Base,
+    located: Located,
+    examples: list[Example],
+    setting: Setting,
     out: Path,
     steps: int,
-) -> Any:  # noqa: ANN401
+) -> Trainer:
     """Return our trainer on a setting."""
-    import torch
-
-    from training import bases
-    from training.batches import build_rows
-    from training.encoding import encode
-    from training.recorder import Recorder
-    from training.trainer import build_trainer
-
     tokenizer = bases.load_tokenizer(base, located, setting)
     encoded = [each for one in examples if (each := encode(one, tokenizer, setting))]
     rows = build_rows(encoded, setting, int(tokenizer.pad_token_id))
@@ -173,21 +175,14 @@ def build_ours(
 
 def build_plain(
     where: str,
-    examples: list[Any],
-    setting: Any,  # noqa: ANN401
-    tokenizer: Any,  # noqa: ANN401
+    examples: list[Example],
+    setting: Setting,
+    lora: Lora,
+    tokenizer: PreTrainedTokenizerBase,
     out: Path,
     steps: int,
-) -> Any:  # noqa: ANN401
+) -> SFTTrainer:
     """Return trl's trainer as its documentation shows it, with the same adapter."""
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM
-    from trl import SFTConfig, SFTTrainer
-
-    from training.encoding import as_chat
-
     return SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16),
         args=SFTConfig(
@@ -202,9 +197,9 @@ def build_plain(
         train_dataset=Dataset.from_list([{"messages": as_chat(one, setting)} for one in examples]),
         processing_class=tokenizer,
         peft_config=LoraConfig(
-            r=setting.lora.rank,
-            lora_alpha=setting.lora.alpha,
-            target_modules=list(setting.lora.targets),
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            target_modules=list(lora.targets),
             task_type="CAUSAL_LM",
         ),
     )
@@ -219,14 +214,14 @@ class Step:
     useful: float  # tokens of answers
 
 
-def time_steps(trainer: Any, an_answer: float | None) -> list[Step]:  # noqa: ANN401
+def time_steps(trainer: SFTTrainer, an_answer: float | None) -> list[Step]:
     """Return the steps of a run; where every token is learnt, a text brings `an_answer`."""
     taken: list[Step] = []
-    step: Callable[..., Any] = trainer.training_step
+    step: Callable[..., torch.Tensor] = trainer.training_step
 
-    def timed(model: Any, inputs: dict[str, Any], *rest: Any) -> Any:  # noqa: ANN401
+    def timed(model: nn.Module, inputs: Batch, *rest: object) -> torch.Tensor:
         texts, cells = inputs["input_ids"].shape[0], inputs["input_ids"].numel()
-        learnt = int((inputs["labels"][:, 1:] != -100).sum())
+        learnt = int((inputs["labels"][:, 1:] != IGNORED).sum())
         began = time.perf_counter()
         loss = step(model, inputs, *rest)
         seconds = time.perf_counter() - began
