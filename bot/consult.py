@@ -237,8 +237,12 @@ class Consultant:
             work.error = f"check_{problem}"
         if work.error and work.error.startswith("check_"):
             metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
-        if not work.error and work.written.strip():
-            return work.result(work.written.strip(), Way.MODEL)
+        if not work.error and (text := work.written.strip()):
+            if prompts.is_refusal(check.split_sentences(text)[0]):
+                work.facts = []
+                text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
+                return work.result(text, Way.UNSURE, offers=("human", "estimate"))
+            return work.result(text, Way.MODEL)
         work.take(1)
         return work.result(texts.FALLBACK.format(answer=work.stored()), Way.FALLBACK, work.error)
 

@@ -71,7 +71,7 @@ class ServedSystem:
 
 
 async def _ask(client: ModelClient, example: Example) -> str:
-    chat = prompts.as_consultation(example.messages)[:-1]
+    chat = prompts.as_consultation(example.messages, example.facts)[:-1]
     parts = [
         part
         async for part in client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
