@@ -211,6 +211,8 @@ def _parallel_flags(order: Order) -> tuple[str, ...]:
         flags += ("--data-parallel-size", str(order.data_parallel))
     if order.ray:
         flags += ("--distributed-executor-backend", "ray")
+        if order.data_parallel > 1:
+            flags += ("--data-parallel-backend", "ray")
     return flags
 
 
