@@ -14,8 +14,8 @@ from bot.settings import Settings
 from inference import embedded, models, vllm, vllm_server
 from inference.fitting import GIB, Precision, UnservableError
 from inference.vllm import Order, Plan
+from training import gate, serving
 from training import recipe as recipes
-from training import serving
 
 Say = Callable[[str], None]
 
@@ -89,9 +89,8 @@ def serve_recipe(
         plan = vllm.plan(order, folder=FOLDER)
     except UnservableError as error:
         raise BadInputError(str(error)) from error
-    if not dry_run and adapter and ready.adapters and not force:
-        from training import gate  # type: ignore[attr-defined]
-
+    if adapter and not dry_run and not force:
+        gate.require_passed(adapter)
         gate.require_passed(adapter)
     for line in describe(recipe.title, order, plan):
         say(line)

@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,14 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import training
 from bot import cli
 from inference import fitting, models, prompts
 from inference.client import ChatMessage, ModelClient
 from inference.fitting import GIB, Shape
 from tests.processes import run, started
 from tests.runs import make_record
-from training import recipe, runs
+from training import gate, recipe, runs
 from training.errors import TrainingInputError
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "serve"
@@ -58,7 +56,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored_logging: No
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """A gate that lets nothing pass, and what it was asked about."""
     asked: list[Path] = []
 
@@ -67,10 +65,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         msg = "관문을 지나지 않은 어댑터예요."
         raise TrainingInputError(msg)
 
-    stub = ModuleType("training.gate")
-    stub.require_passed = require_passed  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "training.gate", stub)
-    monkeypatch.setattr(training, "gate", stub, raising=False)
+    monkeypatch.setattr(gate, "require_passed", require_passed)
     return asked
 
 
@@ -267,18 +262,18 @@ def test_what_cannot_be_served_is_said_in_one_line(
 # The gate
 
 
-def test_an_adapter_without_a_passed_gate_is_not_served(tmp_path: Path, gate: list[Path]) -> None:
+def test_an_adapter_without_a_passed_gate_is_not_served(tmp_path: Path, asked: list[Path]) -> None:
     make_run(tmp_path / "shop")
     wished = ("ldcc-solar", "--adapter", "shop", "--gpu-memory", "24")
     assert "관문" in refused(*wished)
-    assert gate == [Path("shop")]
+    assert asked == [Path("shop")]
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--force"])
-def test_the_gate_is_not_asked(tmp_path: Path, gate: list[Path], option: str) -> None:
+def test_the_gate_is_not_asked(tmp_path: Path, asked: list[Path], option: str) -> None:
     make_run(tmp_path / "shop")
     code, output, errors = serve("ldcc-solar", "--adapter", "shop", "--gpu-memory", "24", option)
-    assert gate == []
+    assert asked == []
     assert "vllm serve LDCC" in output
     # Forced it goes on, to where no vLLM is found.
     assert (code, "vllm==0.32.0" in errors) == ((0, False) if option == "--dry-run" else (1, True))
