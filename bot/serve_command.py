@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot import console
 from bot.errors import BadInputError, OperatorError
-from bot.settings import Settings
+from bot.settings import Settings, is_loopback
 from inference import embedded, models, vllm, vllm_server
 from inference.fitting import GIB, Precision, UnservableError
 from inference.vllm import Order, Plan
@@ -91,7 +91,6 @@ def serve_recipe(
         raise BadInputError(str(error)) from error
     if adapter and not dry_run and not force:
         gate.require_passed(adapter)
-        gate.require_passed(adapter)
     for line in describe(recipe.title, order, plan):
         say(line)
     if not dry_run:
@@ -137,6 +136,9 @@ def describe(title: str, order: Order, plan: Plan) -> Iterator[str]:
         yield "# bitsandbytes는 따로 설치해요: pip install vllm-bnb-plugin (vLLM의 환경에)"
     if plan.template:
         yield f"# 대화 틀은 실행할 때 {plan.template}에 적어요."
+    if not is_loopback(order.host):
+        yield f"# {order.host}: 키 없이 열리는 길이 있어요 (/invocations, /adapters …)."
+        yield "#   밖에서는 /v1만 지나게 앞에서 막아 주세요 (docs/serving.md)."
     for server in plan.servers:
         settings = {"VLLM_API_KEY": '"$MODEL_API_KEY"', **server.environment}
         yield ""

@@ -87,7 +87,7 @@ def refused(*arguments: str, code: int = 2) -> str:
 
 def make_run(folder: Path, name: str = "ldcc-solar", *, base: str | None = None) -> Path:
     """Leave a run's record and an adapter's settings, without weights."""
-    record = make_record(name, **({"base": base} if base else {}))
+    record = make_record(name, base=base or recipe.load(name).base.repository)
     (folder / runs.ADAPTER).mkdir(parents=True)
     runs.write_record(folder, record)
     write_adapter(folder / runs.ADAPTER, 16)
