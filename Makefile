@@ -9,10 +9,10 @@ TRAINING := $(VENV)/.training
 
 KILLS ?= 200
 
-.PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile
+.PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile vllm-check
 
 help: ## 이 목록
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(INSTALLED) ## .venv에 모두 설치하고 모델을 받기 (다시 해도 됨)
 	@$(BIN)/deepbot models fetch
@@ -49,6 +49,9 @@ soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 
 profile: setup ## 차례 하나의 시간이 어디로 가는지
 	@$(BIN)/python -m tests.load.profile
+
+vllm-check: train-setup ## 진짜 vLLM을 CPU에서: 어댑터, 관문, 상담, 끊기, 32명 (.vllm-venv에 3.5 GB; 약 10분)
+	@$(BIN)/python -m tests.vllm.check
 
 format: $(INSTALLED) ## 코드 모양 맞추기
 	@$(BIN)/ruff check --fix .

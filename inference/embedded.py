@@ -32,13 +32,19 @@ class EmbeddedServer:
     """The embedded server's process, kept alive from `start` to `stop`."""
 
     def __init__(
-        self, model: Path, *, adapter: Path | None = None, threads: int | None = None
+        self,
+        model: Path,
+        *,
+        adapter: Path | None = None,
+        threads: int | None = None,
+        port: int = 0,
+        api_key: str = "",
     ) -> None:
         self.model = model
         self.adapter = adapter
-        self.api_key = secrets.token_urlsafe(24)
+        self.api_key = api_key or secrets.token_urlsafe(24)
         self._threads = threads or min(4, os.cpu_count() or 1)
-        self._port = 0
+        self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
 

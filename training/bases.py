@@ -73,7 +73,7 @@ def is_own(base: Base, located: Located) -> bool:
     """
     if not located.given:
         return True
-    with _explained(located.shown):
+    with explained(located.shown):
         found = AutoConfig.from_pretrained(located.where, revision=located.revision)
     config = found.to_dict()
     return all(config.get(name) == value for name, value in base.config.items())
@@ -81,7 +81,7 @@ def is_own(base: Base, located: Located) -> bool:
 
 def load_tokenizer(base: Base, located: Located, setting: Setting) -> PreTrainedTokenizerBase:
     """Load the base's tokenizer, with the setting's chat template and with ends of its own."""
-    with _explained(located.shown):
+    with explained(located.shown):
         tokenizer = AutoTokenizer.from_pretrained(
             located.where, revision=located.tokenizer_revision
         )
@@ -116,7 +116,7 @@ def load_model(located: Located, setting: Setting, device: torch.device) -> PreT
         if setting.method == "qlora"
         else None
     )
-    with _explained(located.shown):
+    with explained(located.shown):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             located.where,
             revision=located.revision,
@@ -128,7 +128,8 @@ def load_model(located: Located, setting: Setting, device: torch.device) -> PreT
 
 
 @contextlib.contextmanager
-def _explained(shown: str) -> Iterator[None]:
+def explained(shown: str) -> Iterator[None]:
+    """Turn what the libraries say of a model's files into one sentence."""
     try:
         yield
     except OSError as error:
@@ -156,7 +157,7 @@ def _unpack(path: Path, say: Say) -> Path:
         return folder
     say(f"{path.name}: bf16으로 푸는 중 (처음 한 번)…")
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    with _quiet(), _explained(path.name), _dropped_unless_moved(part):
+    with _quiet(), explained(path.name), _dropped_unless_moved(part):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         model = AutoModelForCausalLM.from_pretrained(
             path.parent,

@@ -61,13 +61,22 @@ def encode(
     return found if len(prompt) < setting.max_length else None
 
 
-def prompt_ids(chat: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens of a chat that waits for its answer."""
-    text = tokenizer.apply_chat_template(
-        _as_dicts(chat), tokenize=False, add_generation_prompt=True
+def prompt_text(chat: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a chat that waits for its answer, as the chat template writes it."""
+    return str(
+        tokenizer.apply_chat_template(_as_dicts(chat), tokenize=False, add_generation_prompt=True)
     )
+
+
+def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens of a written chat, which names its special tokens itself."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def prompt_ids(chat: Sequence[ChatMessage], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens of a chat that waits for its answer."""
+    return text_ids(prompt_text(chat, tokenizer), tokenizer)
 
 
 def _as_dicts(chat: Sequence[ChatMessage]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,7 +26,7 @@ class ServedSystem:
     batch_size = 4
 
     def __init__(self, url: str, *, model: str | None, key: str | None) -> None:
-        self._url = _complete(url)
+        self._url = complete_url(url)
         self._key = key or ""
         self._model = model or self._find_model()
         self.name = f"{without_secrets(self._url)} ({self._model})"
@@ -49,25 +50,33 @@ class ServedSystem:
 
     def _find_model(self) -> str:
         """Return the name of the server's one model."""
-        shown = without_secrets(self._url)
-        try:
-            with open_client(self._url, self._key, timeout_s=_CONNECT_S) as client:
-                answer = client.get("models")
-            if answer.status_code in {401, 403}:
-                msg = f"서버가 이 API 키를 받지 않아요: {shown}"
-                raise TrainingInputError(msg)
-            answer.raise_for_status()
-            names = [str(each["id"]) for each in answer.json()["data"]]
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            msg = f"서버에 닿지 못해요: {shown} ({type(error).__name__})"
-            raise TrainingError(msg) from error
-        except (ValueError, KeyError, TypeError) as error:
-            msg = f"OpenAI 호환 서버가 아니에요 (/models의 답을 읽을 수 없음): {shown}"
-            raise TrainingError(msg) from error
+        names = [str(model["id"]) for model in list_models(self._url, self._key)]
         if len(names) != 1:
             msg = f"모델을 하나 골라 주세요 (--model): {', '.join(names) or '서버에 모델이 없어요'}"
             raise TrainingInputError(msg)
         return names[0]
+
+
+def list_models(url: str, key: str) -> list[dict[str, Any]]:
+    """Return what a server (`…/v1`) says of its models, each with its `id`.
+
+    Raises `TrainingInputError` where it does not take the key, `TrainingError`.
+    """
+    shown = without_secrets(url)
+    try:
+        with open_client(url, key, timeout_s=_CONNECT_S) as client:
+            answer = client.get("models")
+        if answer.status_code in {401, 403}:
+            msg = f"서버가 이 API 키를 받지 않아요: {shown}"
+            raise TrainingInputError(msg)
+        answer.raise_for_status()
+        return [{**each, "id": str(each["id"])} for each in answer.json()["data"]]
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        msg = f"서버에 닿지 못해요: {shown} ({type(error).__name__})"
+        raise TrainingError(msg) from error
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"OpenAI 호환 서버가 아니에요 (/models의 답을 읽을 수 없음): {shown}"
+        raise TrainingError(msg) from error
 
 
 async def _ask(client: ModelClient, example: Example) -> str:
@@ -80,7 +89,7 @@ async def _ask(client: ModelClient, example: Example) -> str:
     return "".join(parts).strip()
 
 
-def _complete(url: str) -> str:
+def complete_url(url: str) -> str:
     """Return the base of the API, `…/v1`, where only the server is named."""
     url = url.rstrip("/")
     return url if urlsplit(url).path else f"{url}/v1"

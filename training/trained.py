@@ -89,22 +89,25 @@ def load_run(
     The layers of an adapter are put into the base, unless it is wanted `untrained`. Raises
     `TrainingInputError`, `TrainingError`.
     """
-    record, setting = run.record, run.record.setting
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    full = setting.method == "full"
-    own = _own(run, MODEL, "config.json") if full else _own(run, ADAPTER, "adapter_config.json")
-    tokenizer = bases.load_tokenizer(record.recipe.base, own, setting)
-    if full and not untrained:
-        return bases.load_model(own, setting, device).eval(), tokenizer
-    located = bases.locate(record.recipe.base, base, say=say)
-    if base is None and located.shown != record.base:
-        msg = f"이 학습은 {record.base} 위에서 했어요. 그 모델을 --base로 알려 주세요."
-        raise TrainingInputError(msg)
-    model = bases.load_model(located, setting, device)
-    return (model if untrained else _adapt(model, own)).eval(), tokenizer
+    setting = run.record.setting
+    tokenizer = load_tokenizer(run)
+    if setting.method == "full" and not untrained:
+        return bases.load_model(find_own(run), setting, find_device()).eval(), tokenizer
+    model = bases.load_model(locate_base(run, base, say=say), setting, find_device())
+    if not untrained:
+        model = adapt(model, find_own(run)).get_base_model()
+    return model.eval(), tokenizer
 
 
-def _own(run: Run, part: str, needed: str) -> Located:
+def load_tokenizer(run: Run) -> PreTrainedTokenizerBase:
+    """Load the tokenizer a run has left, with its setting's chat template."""
+    return bases.load_tokenizer(run.record.recipe.base, find_own(run), run.record.setting)
+
+
+def find_own(run: Run) -> Located:
+    """Return where a run's adapter or model is. Raises `TrainingInputError`."""
+    full = run.record.setting.method == "full"
+    part, needed = (MODEL, "config.json") if full else (ADAPTER, "adapter_config.json")
     folder = run.folder / part
     if not (folder / needed).is_file():
         msg = f"학습한 것이 없어요 ({part}/{needed}): {run.folder}"
@@ -112,12 +115,26 @@ def _own(run: Run, part: str, needed: str) -> Located:
     return Located(str(folder), None, None, given=False, shown=run.name)
 
 
-def _adapt(model: PreTrainedModel, own: Located) -> PreTrainedModel:
+def find_device() -> torch.device:
+    """Return the first GPU, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def locate_base(run: Run, base: Path | None, *, say: Say) -> Located:
+    """Return where a run's base is. Raises `TrainingInputError` where it must be told."""
+    located = bases.locate(run.record.recipe.base, base, say=say)
+    if base is None and located.shown != run.record.base:
+        msg = f"이 학습은 {run.record.base} 위에서 했어요. 그 모델을 --base로 알려 주세요."
+        raise TrainingInputError(msg)
+    return located
+
+
+def adapt(model: PreTrainedModel, own: Located) -> PeftModel:
+    """Put a run's adapter over its base. Raises `TrainingInputError` where they do not fit."""
     try:
-        adapted: PreTrainedModel = PeftModel.from_pretrained(model, own.where).get_base_model()
+        return PeftModel.from_pretrained(model, own.where)
     except (RuntimeError, ValueError, SafetensorError) as error:
         msg = (
             f"어댑터가 이 모델에 맞지 않거나 파일이 깨졌어요: {own.shown} (--base를 확인해 주세요)"
         )
         raise TrainingInputError(msg) from error
-    return adapted

@@ -1,0 +1,229 @@
+"""`deepbot gate`: the same consultations through what was trained and through what is served."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice, zip_longest
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from training import encoding, machine, trained
+from training.agreement import TOLERANCES, Agreement, Precision, Step, Tolerance, compare
+from training.errors import TrainingError, TrainingInputError
+from training.files import write_json
+from training.gate import GATE, STAGES, GateRecord, Stage, StageRecord, digest
+from training.merged import MergedFolder
+from training.probes import Probe, make_probes
+from training.progress import Say, counting, tell
+from training.reference import Reference
+from training.runs import Run, open_run
+from training.subjects import Subject, open_server
+
+_SHOWN_TOKENS = 12  # of a text, where it begins to differ
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is compared with a run: a server, or a merged model's folder."""
+
+    run: Path
+    url: str | None = None
+    merged: Path | None = None
+    model: str | None = None  # the server's name for it
+    key: str | None = None
+    base: Path | None = None
+    precision: Precision | None = None  # None: as the subject says of itself
+
+
+def run_gate(order: Order, *, as_json: bool, say: Say) -> None:
+    """Compare, show and record: RUN/gate.json, or gate.json beside a merged model.
+
+    Raises `TrainingError` where something differs, `TrainingInputError`.
+    """
+    run = open_run(order.run)
+    subject = _open_subject(run, order)
+    try:
+        record = check(run, subject, order.base)
+    finally:
+        subject.close()
+    write_json((order.merged or run.folder) / GATE, record)
+    say(record.model_dump_json() if as_json else render(record))
+    if record.failed:
+        why = next(each.why for each in record.stages if each.stage == record.failed)
+        msg = f"관문을 지나지 못했어요. 다른 곳: {STAGES[record.failed]} ({record.failed}). {why}"
+        raise TrainingError(msg)
+
+
+def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
+    """Compare a run with what serves it. Raises `TrainingError`, `TrainingInputError`."""
+    tokenizer = trained.load_tokenizer(run)
+    tolerance = TOLERANCES[subject.precision]
+    probes = _make_probes(run, subject, tokenizer)
+    stages = _check_texts(probes, subject, tokenizer)
+    last: Stage = "adapter" if subject.adapted else "merge"
+    if run.record.setting.method == "full":
+        last = "model"
+    if last != "model" and not subject.bare:
+        stages.append(StageRecord(stage="base", passed=None, why="바탕 모델만 따로 물을 수 없음"))
+    asked: tuple[Stage, ...] = ("base", last) if subject.bare and last != "model" else (last,)
+    if stages[1].passed:
+        stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
+    else:
+        stages += [StageRecord(stage=each, passed=None, why=_POINTLESS) for each in asked]
+    failed = next((each.stage for each in stages if each.passed is False), None)
+    return GateRecord(
+        passed=failed is None,
+        failed=failed,
+        stages=stages,
+        probes=len(probes),
+        precision=subject.precision,
+        tolerance=tolerance,
+        server=subject.shown,
+        model=subject.model,
+        adapter_digest=digest(run.folder),
+        base=run.record.base,
+        versions=machine.list_versions() | subject.versions,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+_POINTLESS = "앞 단계가 달라 재지 않음"
+
+
+def render(record: GateRecord) -> str:
+    """Return a record as lines for the operator."""
+    marks = {True: "같음", False: "다름", None: "재지 않음"}
+    lines = [f"{record.server} ({record.model}), 상담 {record.probes}개, {record.precision}"]
+    for each in record.stages:
+        line = f"{STAGES[each.stage]} ({each.stage}): {marks[each.passed]}"
+        if each.mean is not None:
+            line += (
+                f" – 로그 확률 {each.values:,}개의 차이 평균 {each.mean:.4f}, 최대"
+                f" {each.worst:.3f} nat, 같은 답 {each.answers:.0%}"
+            )
+        lines.append(f"{line}{f' – {each.why}' if each.why else ''}")
+    return "\n".join(lines)
+
+
+def _open_subject(run: Run, order: Order) -> Subject:
+    if (order.url is None) == (order.merged is None):
+        msg = "--url과 --merged 가운데 하나를 알려 주세요."
+        raise TrainingInputError(msg)
+    if order.url:
+        return open_server(order.url, model=order.model, key=order.key, precision=order.precision)
+    if order.merged is None:
+        raise AssertionError
+    if run.record.setting.method == "full":
+        msg = f"모델 전체를 학습한 것이라 병합한 모델이 없어요: {run.folder}"
+        raise TrainingInputError(msg)
+    return MergedFolder(order.merged, order.precision)
+
+
+def _make_probes(run: Run, subject: Subject, tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
+    probes = make_probes(subject.context, lambda chat: len(encoding.prompt_ids(chat, tokenizer)))
+    if not probes:
+        msg = f"서버의 문맥이 상담에는 너무 짧아요: {subject.context}토큰 ({run.name})"
+        raise TrainingInputError(msg)
+    return probes
+
+
+def _check_texts(
+    probes: Sequence[Probe], subject: Subject, tokenizer: PreTrainedTokenizerBase
+) -> list[StageRecord]:
+    """Tell templates apart by what the subject's own tokenizer makes of both texts."""
+    template = StageRecord(stage="template", passed=True, why="")
+    tokens = StageRecord(stage="tokenizer", passed=True, why="")
+    with counting("글", len(probes)) as advance:
+        for probe in probes:
+            text = encoding.prompt_text(probe.chat, tokenizer)
+            ours = encoding.text_ids(text, tokenizer)
+            theirs = subject.text_ids(text)
+            rendered = subject.chat_ids(probe.chat)
+            if template.passed and rendered != theirs:
+                template.passed = False
+                template.why = _point(probe, theirs, rendered, tokenizer)
+            if tokens.passed and theirs != ours:
+                tokens.passed = False
+                tokens.why = _point(probe, ours, theirs, tokenizer)
+            advance(1)
+    return [template, tokens]
+
+
+def _point(
+    probe: Probe, ours: Sequence[int], theirs: Sequence[int], tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """Return where two prompts begin to differ, in the words of our tokenizer."""
+    pairs = zip_longest(ours, theirs)
+    place = next(place for place, (one, other) in enumerate(pairs) if one != other)
+
+    def show(ids: Sequence[int]) -> str:
+        part = list(islice(ids, place, place + _SHOWN_TOKENS))
+        known = [each for each in part if each < len(tokenizer)]
+        return f"{tokenizer.decode(known)!r} {part}"
+
+    return f"“{probe.name}”의 {place + 1}번째 토큰부터 우리는 {show(ours)}, 서버는 {show(theirs)}"
+
+
+def _check_weights(
+    run: Run,
+    subject: Subject,
+    base: Path | None,
+    probes: Sequence[Probe],
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[Stage],
+    tolerance: Tolerance,
+) -> list[StageRecord]:
+    prompts = [encoding.prompt_ids(probe.chat, tokenizer) for probe in probes]
+    answers: dict[Stage, list[list[Step]]] = {}
+    with counting("답", len(prompts) * len(asked)) as advance:
+        for stage in asked:
+            answers[stage] = []
+            for prompt in prompts:
+                answers[stage].append(subject.answer(prompt, adapter=stage != "base"))
+                advance(1)
+    subject.close()  # a merged model and the reference need not be in memory together
+    reference = Reference(run, base, say=tell)
+    found: list[StageRecord] = []
+    for stage in asked:
+        if found and not found[-1].passed:
+            found.append(StageRecord(stage=stage, passed=None, why=_POINTLESS))
+        else:
+            found.append(_judge(stage, reference, prompts, answers[stage], probes, tolerance))
+    return found
+
+
+def _judge(
+    stage: Stage,
+    reference: Reference,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[Step]],
+    probes: Sequence[Probe],
+    tolerance: Tolerance,
+) -> StageRecord:
+    def agree(*, adapter: bool) -> Agreement:
+        followed = [
+            reference.follow(prompt, steps, adapter=adapter)
+            for prompt, steps in zip(prompts, answers, strict=True)
+        ]
+        return compare(answers, followed, tolerance)
+
+    agreement = agree(adapter=stage != "base")
+    why = ""
+    if not agreement.fits(tolerance):
+        why = (
+            f"평균 {agreement.mean:.3f} (허용 {tolerance.mean}), 최대 {agreement.worst:.2f}"
+            f" (허용 {tolerance.worst}; “{probes[agreement.worst_probe].name}”), 같은 답"
+            f" {agreement.answers:.0%} (적어도 {tolerance.answers:.0%})"
+        )
+    if stage in {"adapter", "merge"} and agree(adapter=False).mean < agreement.mean:
+        why = f"{why}; 어댑터 없는 바탕 모델에 더 가까움".lstrip("; ")
+    return StageRecord(
+        stage=stage,
+        passed=not why,
+        why=why,
+        values=agreement.values,
+        mean=agreement.mean,
+        worst=agreement.worst,
+        answers=agreement.answers,
+    )
