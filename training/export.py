@@ -51,8 +51,8 @@ def render_card(run: Run) -> str:
     licence = record.recipe.base.licence
     named = f"{licence.name}, 상업적 이용 {COMMERCIAL[licence.commercial]}, {licence.source}"
     stand_in = (
-        f"> **대역 모델입니다.** 레시피 {record.recipe.name}의 모델({record.recipe.base.repository})이"
-        " 아니라 다른 모델로 돌린 것입니다.\n\n"
+        f"> **대역 모델입니다.** 레시피 {record.recipe.name}의"
+        f" 모델({record.recipe.base.repository})이 아니라 다른 모델로 돌린 것입니다.\n\n"
     )
     return (
         f"---\nlanguage: ko\nbase_model: {record.base}\nlibrary_name: transformers\n---\n\n"

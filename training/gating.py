@@ -1,6 +1,6 @@
 """`deepbot gate`: the same consultations through what was trained and through what is served."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
@@ -18,7 +18,7 @@ from training.probes import Probe, make_probes
 from training.progress import Say, counting, tell
 from training.reference import Reference
 from training.runs import Run, open_run
-from training.subjects import Subject, open_server
+from training.subjects import RefusedError, Subject, open_server
 
 _SHOWN_TOKENS = 12  # of a text, where it begins to differ
 
@@ -132,22 +132,35 @@ def _check_texts(
     probes: Sequence[Probe], subject: Subject, tokenizer: PreTrainedTokenizerBase
 ) -> list[StageRecord]:
     """Tell templates apart by what the subject's own tokenizer makes of both texts."""
-    template = StageRecord(stage="template", passed=True, why="")
-    tokens = StageRecord(stage="tokenizer", passed=True, why="")
+    whys: dict[Stage, str] = {"template": "", "tokenizer": ""}
     with counting("글", len(probes)) as advance:
         for probe in probes:
-            text = encoding.prompt_text(probe.chat, tokenizer)
-            ours = encoding.text_ids(text, tokenizer)
-            theirs = subject.text_ids(text)
-            rendered = subject.chat_ids(probe.chat)
-            if template.passed and rendered != theirs:
-                template.passed = False
-                template.why = _point(probe, theirs, rendered, tokenizer)
-            if tokens.passed and theirs != ours:
-                tokens.passed = False
-                tokens.why = _point(probe, ours, theirs, tokenizer)
+            for stage, why in _compare_texts(probe, subject, tokenizer):
+                whys[stage] = whys[stage] or why
             advance(1)
-    return [template, tokens]
+    return [StageRecord(stage=stage, passed=not why, why=why) for stage, why in whys.items()]
+
+
+def _compare_texts(
+    probe: Probe, subject: Subject, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[Stage, str]]:
+    """Yield where a probe's text or tokens differ, or that the subject does not take them."""
+    text = encoding.prompt_text(probe.chat, tokenizer)
+    ours = encoding.text_ids(text, tokenizer)
+    try:
+        theirs = subject.text_ids(text)
+    except RefusedError as error:  # by our count of its tokens there was room
+        yield "tokenizer", f"“{probe.name}”: {error}"
+        return
+    if theirs != ours:
+        yield "tokenizer", _point(probe, ours, theirs, tokenizer)
+    try:
+        rendered = subject.chat_ids(probe.chat)
+    except RefusedError as error:
+        yield "template", f"“{probe.name}”: {error}"
+        return
+    if rendered != theirs:
+        yield "template", _point(probe, theirs, rendered, tokenizer)
 
 
 def _point(

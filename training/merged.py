@@ -11,7 +11,6 @@ from training import bases, encoding, trained
 from training.agreement import Precision, Step
 from training.errors import TrainingInputError
 from training.probes import ANSWER_TOKENS
-from training.reference import read_logprobs
 from training.subjects import TOP
 
 

@@ -70,7 +70,7 @@ def load_adapted(run: Run, base: Path | None, *, say: Say) -> PeftModel:
 def read_logprobs(
     model: PreTrainedModel | PeftModel, prompt: Sequence[int], answer: Sequence[int]
 ) -> torch.Tensor:
-    """Return the log-probabilities before each token of an answer: (tokens, vocabulary), float32."""
+    """Return the log-probabilities at each token of an answer: (tokens, vocabulary) in float32."""
     ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)

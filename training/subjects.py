@@ -19,6 +19,10 @@ Card = dict[str, Any]  # what a server says of a model
 _Answer = TypeVar("_Answer", bound=BaseModel)
 
 
+class RefusedError(TrainingError):
+    """A server does not take what it was asked: too long for it, no such role."""
+
+
 class Subject(Protocol):
     """Something that renders chats, tokenizes texts and answers greedily, as it is served."""
 
@@ -31,10 +35,10 @@ class Subject(Protocol):
     bare: bool  # it can be asked without the adapter too
 
     def chat_ids(self, chat: Sequence[ChatMessage]) -> list[int]:
-        """Return the tokens it makes of a chat."""
+        """Return the tokens it makes of a chat. Raises `TrainingError`, `RefusedError`."""
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the tokens it makes of a chat that is written out already."""
+        """Return the tokens it makes of a chat that is written out already. Raises the same."""
 
     def answer(self, prompt: Sequence[int], *, adapter: bool) -> list[Step]:
         """Answer a prompt's tokens greedily, `ANSWER_TOKENS` at most."""
@@ -266,7 +270,7 @@ class _Http:
         if answered.status_code != 200:
             said = " ".join(answered.text.split())[:200]
             msg = f"서버가 거절했어요 ({answered.status_code}, /{path}): {said}"
-            raise TrainingError(msg)
+            raise RefusedError(msg) if answered.status_code == 400 else TrainingError(msg)
         return answered
 
     def _unreadable(self, path: str) -> TrainingError:
