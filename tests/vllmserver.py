@@ -36,7 +36,6 @@ class VllmServer:
     tokenizer: PreTrainedTokenizerBase
     base: PreTrainedModel
     adapters: dict[str, PreTrainedModel] = field(default_factory=dict)  # with their layers in
-    lists_base: bool = True
     api_key: str = ""
     context: int = 1024
     asked: list[str] = field(default_factory=list)
@@ -45,7 +44,7 @@ class VllmServer:
     async def list_models(self, _: web.Request) -> web.Response:
         """Name the base and the adapters."""
         base: dict[str, Any] = {"id": "base", "owned_by": "vllm", "parent": None}
-        cards = [{**base, "max_model_len": self.context}] if self.lists_base else []
+        cards = [{**base, "max_model_len": self.context}]
         cards += [
             {"id": name, "owned_by": "vllm", "parent": "base", "max_model_len": None}
             for name in self.adapters
@@ -61,7 +60,11 @@ class VllmServer:
         )
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         self._generate(model, ids, body)
-        answer = {"system_fingerprint": "vllm-0.32.0-0", "choices": [], "prompt_token_ids": None}
+        answer: dict[str, Any] = {
+            "system_fingerprint": "vllm-0.32.0-0",
+            "choices": [],
+            "prompt_token_ids": None,
+        }
         if body.get("return_token_ids"):
             answer["prompt_token_ids"] = ids
         return web.json_response(answer)
@@ -117,7 +120,7 @@ class VllmServer:
         pairs = zip(tokens.tolist(), values.tolist(), strict=True)
         if body.get("return_tokens_as_token_ids"):
             return {f"token_id:{token}": value for token, value in pairs}
-        return {self.tokenizer.decode([token]): value for token, value in pairs}
+        return {str(self.tokenizer.decode([token])): value for token, value in pairs}
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401

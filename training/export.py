@@ -10,7 +10,7 @@ from training.files import write_json, write_text
 from training.gate import GATE, STAGES, GateRecord
 from training.merged import MergedFolder
 from training.progress import Say
-from training.reference import load_adapted
+from training.reference import load_adapted, memory_explained
 from training.runs import CARD, Run, open_run
 from training.terms import COMMERCIAL
 
@@ -31,7 +31,8 @@ def export_merged(folder: Path, out: Path, *, base: Path | None, say: Say) -> No
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _write(run, base, part, say)
+        with memory_explained():
+            _write(run, base, part, say)
         say("합친 모델을 다시 읽어 합치지 않은 것과 견주는 중…")
         record = gating.check(run, MergedFolder(part, None), base)
         _require_same(record)

@@ -16,7 +16,7 @@ from training.gate import GATE, STAGES, GateRecord, Stage, StageRecord, digest
 from training.merged import MergedFolder
 from training.probes import Probe, make_probes
 from training.progress import Say, counting, tell
-from training.reference import Reference
+from training.reference import Reference, memory_explained
 from training.runs import Run, open_run
 from training.subjects import RefusedError, Subject, open_server
 
@@ -57,18 +57,20 @@ def run_gate(order: Order, *, as_json: bool, say: Say) -> None:
 
 def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
     """Compare a run with what serves it. Raises `TrainingError`, `TrainingInputError`."""
+    adapter_digest = digest(run.folder)  # of what is compared, whatever comes after
     tokenizer = trained.load_tokenizer(run)
     tolerance = TOLERANCES[subject.precision]
     probes = _make_probes(run, subject, tokenizer)
     stages = _check_texts(probes, subject, tokenizer)
-    last: Stage = "adapter" if subject.adapted else "merge"
+    asked: tuple[Stage, ...] = ("base", "adapter")
     if run.record.setting.method == "full":
-        last = "model"
-    if last != "model" and not subject.bare:
-        stages.append(StageRecord(stage="base", passed=None, why="바탕 모델만 따로 물을 수 없음"))
-    asked: tuple[Stage, ...] = ("base", last) if subject.bare and last != "model" else (last,)
+        asked = ("model",)
+    elif not subject.adapted:
+        stages.append(StageRecord(stage="base", passed=None, why=_MERGED))
+        asked = ("merge",)
     if stages[1].passed:
-        stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
+        with memory_explained():
+            stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
     else:
         stages += [StageRecord(stage=each, passed=None, why=_POINTLESS) for each in asked]
     failed = next((each.stage for each in stages if each.passed is False), None)
@@ -81,7 +83,7 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
         tolerance=tolerance,
         server=subject.shown,
         model=subject.model,
-        adapter_digest=digest(run.folder),
+        adapter_digest=adapter_digest,
         base=run.record.base,
         versions=machine.list_versions() | subject.versions,
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,6 +91,7 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
 
 
 _POINTLESS = "앞 단계가 달라 재지 않음"
+_MERGED = "어댑터가 따로 없어 바탕 모델만 물을 수 없음"
 
 
 def render(record: GateRecord) -> str:
@@ -221,6 +224,8 @@ def _judge(
         ]
         return compare(answers, followed, tolerance)
 
+    if any(step.token >= reference.vocabulary for steps in answers for step in steps):
+        return StageRecord(stage=stage, passed=False, why="모델의 어휘가 더 큼")
     agreement = agree(adapter=stage != "base")
     why = ""
     if not agreement.fits(tolerance):
