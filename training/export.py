@@ -10,7 +10,7 @@ from training.files import write_json, write_text
 from training.gate import GATE, STAGES, GateRecord
 from training.merged import MergedFolder
 from training.progress import Say
-from training.reference import load_adapted
+from training.reference import load_adapted, memory_explained
 from training.runs import CARD, Run, open_run
 from training.terms import COMMERCIAL
 
@@ -31,7 +31,8 @@ def export_merged(folder: Path, out: Path, *, base: Path | None, say: Say) -> No
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        _write(run, base, part, say)
+        with memory_explained():
+            _write(run, base, part, say)
         say("합친 모델을 다시 읽어 합치지 않은 것과 견주는 중…")
         record = gating.check(run, MergedFolder(part, None), base)
         _require_same(record)
@@ -51,8 +52,8 @@ def render_card(run: Run) -> str:
     licence = record.recipe.base.licence
     named = f"{licence.name}, 상업적 이용 {COMMERCIAL[licence.commercial]}, {licence.source}"
     stand_in = (
-        f"> **대역 모델입니다.** 레시피 {record.recipe.name}의 모델({record.recipe.base.repository})이"
-        " 아니라 다른 모델로 돌린 것입니다.\n\n"
+        f"> **대역 모델입니다.** 레시피 {record.recipe.name}의"
+        f" 모델({record.recipe.base.repository})이 아니라 다른 모델로 돌린 것입니다.\n\n"
     )
     return (
         f"---\nlanguage: ko\nbase_model: {record.base}\nlibrary_name: transformers\n---\n\n"

@@ -1,6 +1,6 @@
 """`deepbot gate`: the same consultations through what was trained and through what is served."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, zip_longest
@@ -16,9 +16,9 @@ from training.gate import GATE, STAGES, GateRecord, Stage, StageRecord, digest
 from training.merged import MergedFolder
 from training.probes import Probe, make_probes
 from training.progress import Say, counting, tell
-from training.reference import Reference
+from training.reference import Reference, memory_explained
 from training.runs import Run, open_run
-from training.subjects import Subject, open_server
+from training.subjects import RefusedError, Subject, open_server
 
 _SHOWN_TOKENS = 12  # of a text, where it begins to differ
 
@@ -57,18 +57,20 @@ def run_gate(order: Order, *, as_json: bool, say: Say) -> None:
 
 def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
     """Compare a run with what serves it. Raises `TrainingError`, `TrainingInputError`."""
+    adapter_digest = digest(run.folder)  # of what is compared, whatever comes after
     tokenizer = trained.load_tokenizer(run)
     tolerance = TOLERANCES[subject.precision]
     probes = _make_probes(run, subject, tokenizer)
     stages = _check_texts(probes, subject, tokenizer)
-    last: Stage = "adapter" if subject.adapted else "merge"
+    asked: tuple[Stage, ...] = ("base", "adapter")
     if run.record.setting.method == "full":
-        last = "model"
-    if last != "model" and not subject.bare:
-        stages.append(StageRecord(stage="base", passed=None, why="바탕 모델만 따로 물을 수 없음"))
-    asked: tuple[Stage, ...] = ("base", last) if subject.bare and last != "model" else (last,)
+        asked = ("model",)
+    elif not subject.adapted:
+        stages.append(StageRecord(stage="base", passed=None, why=_MERGED))
+        asked = ("merge",)
     if stages[1].passed:
-        stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
+        with memory_explained():
+            stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
     else:
         stages += [StageRecord(stage=each, passed=None, why=_POINTLESS) for each in asked]
     failed = next((each.stage for each in stages if each.passed is False), None)
@@ -81,7 +83,7 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
         tolerance=tolerance,
         server=subject.shown,
         model=subject.model,
-        adapter_digest=digest(run.folder),
+        adapter_digest=adapter_digest,
         base=run.record.base,
         versions=machine.list_versions() | subject.versions,
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,6 +91,7 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
 
 
 _POINTLESS = "앞 단계가 달라 재지 않음"
+_MERGED = "어댑터가 따로 없어 바탕 모델만 물을 수 없음"
 
 
 def render(record: GateRecord) -> str:
@@ -132,22 +135,35 @@ def _check_texts(
     probes: Sequence[Probe], subject: Subject, tokenizer: PreTrainedTokenizerBase
 ) -> list[StageRecord]:
     """Tell templates apart by what the subject's own tokenizer makes of both texts."""
-    template = StageRecord(stage="template", passed=True, why="")
-    tokens = StageRecord(stage="tokenizer", passed=True, why="")
+    whys: dict[Stage, str] = {"template": "", "tokenizer": ""}
     with counting("글", len(probes)) as advance:
         for probe in probes:
-            text = encoding.prompt_text(probe.chat, tokenizer)
-            ours = encoding.text_ids(text, tokenizer)
-            theirs = subject.text_ids(text)
-            rendered = subject.chat_ids(probe.chat)
-            if template.passed and rendered != theirs:
-                template.passed = False
-                template.why = _point(probe, theirs, rendered, tokenizer)
-            if tokens.passed and theirs != ours:
-                tokens.passed = False
-                tokens.why = _point(probe, ours, theirs, tokenizer)
+            for stage, why in _compare_texts(probe, subject, tokenizer):
+                whys[stage] = whys[stage] or why
             advance(1)
-    return [template, tokens]
+    return [StageRecord(stage=stage, passed=not why, why=why) for stage, why in whys.items()]
+
+
+def _compare_texts(
+    probe: Probe, subject: Subject, tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[Stage, str]]:
+    """Yield where a probe's text or tokens differ, or that the subject does not take them."""
+    text = encoding.prompt_text(probe.chat, tokenizer)
+    ours = encoding.text_ids(text, tokenizer)
+    try:
+        theirs = subject.text_ids(text)
+    except RefusedError as error:  # by our count of its tokens there was room
+        yield "tokenizer", f"“{probe.name}”: {error}"
+        return
+    if theirs != ours:
+        yield "tokenizer", _point(probe, ours, theirs, tokenizer)
+    try:
+        rendered = subject.chat_ids(probe.chat)
+    except RefusedError as error:
+        yield "template", f"“{probe.name}”: {error}"
+        return
+    if rendered != theirs:
+        yield "template", _point(probe, theirs, rendered, tokenizer)
 
 
 def _point(
@@ -208,6 +224,8 @@ def _judge(
         ]
         return compare(answers, followed, tolerance)
 
+    if any(step.token >= reference.vocabulary for steps in answers for step in steps):
+        return StageRecord(stage=stage, passed=False, why="모델의 어휘가 더 큼")
     agreement = agree(adapter=stage != "base")
     why = ""
     if not agreement.fits(tolerance):

@@ -17,7 +17,7 @@ from training.subjects import TOP
 class MergedFolder:
     """Answers as the folder's files say, tokenizer and chat template among them."""
 
-    adapted = bare = False
+    adapted = False
 
     def __init__(self, folder: Path, precision: Precision | None) -> None:
         if not (folder / "config.json").is_file():

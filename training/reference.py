@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from training import bases, trained
 from training.agreement import Followed, Step
-from training.errors import TrainingInputError
+from training.errors import TrainingError, TrainingInputError
 from training.progress import Say
 from training.runs import Run
 
@@ -24,6 +24,7 @@ class Reference:
             self._model = trained.load_run(run, base, say=say)[0]
         else:
             self._model = load_adapted(run, base, say=say).eval()
+        self.vocabulary = int(self._model.config.vocab_size)
 
     def follow(
         self, prompt: Sequence[int], steps: Sequence[Step], *, adapter: bool
@@ -66,11 +67,24 @@ def load_adapted(run: Run, base: Path | None, *, say: Say) -> PeftModel:
     return trained.adapt(model, trained.find_own(run))
 
 
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Say in one sentence that a GPU has no room; a server beside it likes to take all of it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        msg = (
+            "GPU 메모리가 모자라요. 서버가 GPU를 쓰고 있으면 CUDA_VISIBLE_DEVICES= 를 앞에 붙여"
+            " CPU에서 견줄 수 있어요."
+        )
+        raise TrainingError(msg) from error
+
+
 @torch.inference_mode()
 def read_logprobs(
     model: PreTrainedModel | PeftModel, prompt: Sequence[int], answer: Sequence[int]
 ) -> torch.Tensor:
-    """Return the log-probabilities before each token of an answer: (tokens, vocabulary), float32."""
+    """Return the log-probabilities at each token of an answer: (tokens, vocabulary) in float32."""
     ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)

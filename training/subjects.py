@@ -15,8 +15,11 @@ from training.served import complete_url, list_models
 
 TOP = 5  # log-probabilities a step: that of the chosen token alone hardly moves where it is sure
 _TIMEOUT_S = 600.0
-Card = dict[str, Any]  # what a server says of a model
 _Answer = TypeVar("_Answer", bound=BaseModel)
+
+
+class RefusedError(TrainingError):
+    """A server does not take what it was asked: too long for it, no such role."""
 
 
 class Subject(Protocol):
@@ -27,14 +30,13 @@ class Subject(Protocol):
     versions: dict[str, str]
     precision: Precision
     context: int  # tokens of prompt and answer together
-    adapted: bool  # it answers with an adapter over its base
-    bare: bool  # it can be asked without the adapter too
+    adapted: bool  # it answers with an adapter over a base that it answers with too
 
     def chat_ids(self, chat: Sequence[ChatMessage]) -> list[int]:
-        """Return the tokens it makes of a chat."""
+        """Return the tokens it makes of a chat. Raises `TrainingError`, `RefusedError`."""
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the tokens it makes of a chat that is written out already."""
+        """Return the tokens it makes of a chat that is written out already. Raises the same."""
 
     def answer(self, prompt: Sequence[int], *, adapter: bool) -> list[Step]:
         """Answer a prompt's tokens greedily, `ANSWER_TOKENS` at most."""
@@ -43,27 +45,48 @@ class Subject(Protocol):
         """Free what it holds."""
 
 
+class _Card(BaseModel):
+    """What a server says of a model."""
+
+    class Meta(BaseModel):
+        n_ctx: int
+        ftype: str
+
+    id: str
+    owned_by: str = ""
+    parent: str | None = None  # vLLM: the base of an adapter
+    max_model_len: int | None = None  # vLLM: of a base
+    meta: Meta | None = None  # llama.cpp
+
+
 def open_server(
     url: str, *, model: str | None, key: str | None, precision: Precision | None
 ) -> "VllmServer | LlamaServer":
     """Open a server by what it says it is. Raises `TrainingInputError`, `TrainingError`."""
     url = complete_url(url)
-    cards = list_models(url, key or "")
-    owners = {str(card.get("owned_by")) for card in cards}
-    if owners == {"vllm"}:
-        return VllmServer(url, cards, _choose(cards, model), key or "", precision)
-    if owners == {"llamacpp"}:
-        return LlamaServer(url, _choose(cards, model), key or "", precision)
+    try:
+        cards = [_Card.model_validate(each) for each in list_models(url, key or "")]
+    except ValidationError as error:
+        msg = f"서버의 답을 읽을 수 없어요 (/models): {without_secrets(url)}"
+        raise TrainingError(msg) from error
+    chosen = _choose(cards, model)
+    context = next((card.max_model_len for card in cards if card.max_model_len), None)
+    if chosen.owned_by == "vllm" and context:
+        return VllmServer(url, chosen.id, chosen.parent, context, key or "", precision)
+    if chosen.owned_by == "llamacpp" and chosen.meta:
+        exact = chosen.meta.ftype.removeprefix("all ") in {"BF16", "F16", "F32"}
+        said: Precision = "bf16" if exact else "quantised"
+        return LlamaServer(url, chosen.id, chosen.meta.n_ctx, key or "", precision or said)
     msg = f"vLLM이나 llama.cpp의 서버가 아니라 견줄 수 없어요: {without_secrets(url)}"
     raise TrainingInputError(msg)
 
 
-def _choose(cards: list[Card], name: str | None) -> Card:
+def _choose(cards: Sequence[_Card], name: str | None) -> _Card:
     """Return the model of that name; of none the one adapter, or the one model."""
-    adapters = [card for card in cards if card.get("parent")]
-    wanted = [card for card in cards if card["id"] == name] if name else adapters or cards
+    adapters = [card for card in cards if card.parent]
+    wanted = [card for card in cards if card.id == name] if name else adapters or cards
     if len(wanted) != 1:
-        names = ", ".join(card["id"] for card in cards)
+        names = ", ".join(card.id for card in cards)
         msg = f"서버의 모델을 하나 골라 주세요 (--model): {names}"
         raise TrainingInputError(msg)
     return wanted[0]
@@ -95,20 +118,19 @@ class VllmServer:
     def __init__(
         self,
         url: str,
-        cards: Sequence[Card],
-        card: Card,
+        model: str,
+        base: str | None,
+        context: int,
         key: str,
         precision: Precision | None,
     ) -> None:
         self.shown = without_secrets(url)
-        self.model = card["id"]
+        self.model = model
         self.versions: dict[str, str] = {}
         self.precision: Precision = precision or "bf16"  # it does not say
-        self._base = card.get("parent")
-        self.adapted = self._base is not None
-        self.bare = self._base in {each["id"] for each in cards}
-        # Only what is no adapter says how long it may be.
-        self.context = int(next(each["max_model_len"] for each in cards if not each["parent"]))
+        self.context = context
+        self.adapted = base is not None
+        self._base = base
         self._http = _Http(url, key)
 
     def chat_ids(self, chat: Sequence[ChatMessage]) -> list[int]:
@@ -180,17 +202,15 @@ class _Stepped(BaseModel):
 class LlamaServer:
     """llama.cpp's server. https://github.com/ggml-org/llama.cpp/tree/master/tools/server"""
 
-    def __init__(self, url: str, card: Card, key: str, precision: Precision | None) -> None:
+    def __init__(self, url: str, model: str, context: int, key: str, precision: Precision) -> None:
         self.shown = without_secrets(url)
-        self.model = card["id"]
+        self.model = model
         self.versions = {"server": "llama.cpp"}
-        meta = card["meta"]
-        exact = meta["ftype"].removeprefix("all ") in {"BF16", "F16", "F32"}
-        self.precision: Precision = precision or ("bf16" if exact else "quantised")
-        self.context = int(meta["n_ctx"])
+        self.precision: Precision = precision
+        self.context = context
         self._http = _Http(url.removesuffix("/v1"), key)
         self._adapters = [each["id"] for each in self._http.get("lora-adapters")]
-        self.adapted = self.bare = bool(self._adapters)
+        self.adapted = bool(self._adapters)
 
     def chat_ids(self, chat: Sequence[ChatMessage]) -> list[int]:
         """Render and tokenize as its chat endpoint does, which adds special tokens itself."""
@@ -266,7 +286,7 @@ class _Http:
         if answered.status_code != 200:
             said = " ".join(answered.text.split())[:200]
             msg = f"서버가 거절했어요 ({answered.status_code}, /{path}): {said}"
-            raise TrainingError(msg)
+            raise RefusedError(msg) if answered.status_code == 400 else TrainingError(msg)
         return answered
 
     def _unreadable(self, path: str) -> TrainingError:

@@ -133,6 +133,8 @@ def adapt(model: PreTrainedModel, own: Located) -> PeftModel:
     """Put a run's adapter over its base. Raises `TrainingInputError` where they do not fit."""
     try:
         return PeftModel.from_pretrained(model, own.where)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, SafetensorError) as error:
         msg = (
             f"어댑터가 이 모델에 맞지 않거나 파일이 깨졌어요: {own.shown} (--base를 확인해 주세요)"
