@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import SecretStr
 
-from bot import console, logs, training_commands
+from bot import adapter_commands, console, logs, training_commands
 from bot.errors import BadInputError, OperatorError
 from bot.estimate import command
 from bot.settings import Settings
@@ -34,6 +34,7 @@ bench_app = typer.Typer(help="가진 자료로 성적을 잽니다.", no_args_is
 app.add_typer(db_app, name="db")
 app.add_typer(bench_app, name="bench")
 app.add_typer(training_commands.app)
+app.add_typer(adapter_commands.app)
 
 DEMO_PORT = 8765
 

@@ -1,7 +1,8 @@
 """Which adapter answers whom: the trial that runs, and those before it.
 
 Each function works inside the caller's transaction. What a process reads is what all others have
-written: nothing of it is kept in between.
+written: nothing of it is kept in between. `who` is an admin's Telegram id, or 0 for the command
+line; what they did goes into the log.
 """
 
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from db import access
 from db.models import Rollout, Stage, utc_now
 
 
@@ -62,7 +64,13 @@ def read_all(connection: Connection) -> list[Tried]:
 
 
 def begin(
-    connection: Connection, *, stable: str | None, candidate: str, path: str, share: int
+    connection: Connection,
+    who: int,
+    *,
+    stable: str | None,
+    candidate: str,
+    path: str,
+    share: int,
 ) -> bool:
     """Begin a trial; False where one runs already."""
     values = {"stable": stable, "candidate": candidate, "path": path, "share": share}
@@ -73,40 +81,45 @@ def begin(
             )
     except IntegrityError:
         return False
+    access.note(connection, who, "adapter_try", f"{candidate} {share}%")
     return True
 
 
-def set_share(connection: Connection, rollout_id: int, share: int) -> bool:
+def set_share(connection: Connection, who: int, tried: Tried, share: int) -> bool:
     """Let a trial have another share, and a halted one go on; False where it has ended."""
-    return _change(connection, rollout_id, Stage.TRIAL, share=share, halted_at=None)
+    is_done = _change(connection, tried, share=share, halted_at=None)
+    return is_done and _note(connection, who, "adapter_share", f"{tried.candidate} {share}%")
 
 
-def promote(connection: Connection, rollout_id: int) -> bool:
+def promote(connection: Connection, who: int, tried: Tried) -> bool:
     """Let a trial's candidate answer everybody; False where the trial has ended."""
-    return _change(
-        connection,
-        rollout_id,
-        Stage.TRIAL,
-        stage=Stage.PROMOTED,
-        ended_at=utc_now(),
-        halted_at=None,
-    )
+    is_done = _change(connection, tried, stage=Stage.PROMOTED, ended_at=utc_now(), halted_at=None)
+    return is_done and _note(connection, who, "adapter_promote", tried.candidate)
 
 
-def take_back(connection: Connection, tried: Tried) -> bool:
+def take_back(connection: Connection, who: int, tried: Tried) -> bool:
     """Let nobody have an adapter any more; False where it is no longer what it was."""
-    return _change(
-        connection, tried.id, tried.stage, stage=Stage.BACK, ended_at=tried.ended_at or utc_now()
+    is_done = _change(connection, tried, stage=Stage.BACK, ended_at=tried.ended_at or utc_now())
+    return is_done and _note(connection, who, "adapter_back", tried.candidate)
+
+
+def halt(connection: Connection, trial_id: int) -> None:
+    """Note that the servers keep refusing a trial's candidate."""
+    connection.execute(
+        update(Rollout)
+        .where(Rollout.id == trial_id, Rollout.stage == Stage.TRIAL)
+        .values(halted_at=utc_now())
     )
 
 
-def halt(connection: Connection, rollout_id: int) -> None:
-    """Note that the servers keep refusing a trial's candidate."""
-    _change(connection, rollout_id, Stage.TRIAL, halted_at=utc_now())
-
-
-def _change(connection: Connection, rollout_id: int, was: Stage, **values: object) -> bool:
+def _change(connection: Connection, tried: Tried, **values: object) -> bool:
+    """Write columns of a trial unless it has come further meanwhile."""
     changed = connection.execute(
-        update(Rollout).where(Rollout.id == rollout_id, Rollout.stage == was).values(**values)
+        update(Rollout).where(Rollout.id == tried.id, Rollout.stage == tried.stage).values(**values)
     )
     return changed.rowcount == 1
+
+
+def _note(connection: Connection, who: int, action: str, subject: str) -> bool:
+    access.note(connection, who, action, subject)
+    return True

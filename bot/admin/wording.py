@@ -54,6 +54,10 @@ ACTIONS = {
     "give_back": "봇에게 돌려줌",
     "progress": "견적 상태 바꿈",
     "estimate": "견적 읽음",
+    "adapter_try": "어댑터 시험 시작",
+    "adapter_share": "어댑터 몫 바꿈",
+    "adapter_promote": "어댑터 올림",
+    "adapter_back": "어댑터 되돌림",
 }
 PROBLEMS = {
     400: ("잘못된 요청이에요", "입력한 내용을 다시 확인해 주세요."),
