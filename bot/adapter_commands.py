@@ -75,9 +75,9 @@ def take_back() -> None:
     console.run(rollout.take_back(console.load_settings(), say=console.say))
 
 
-@app.command("load")
-def load() -> None:
-    """데이터베이스에 적힌 어댑터를 다시 켠 서버들에 올립니다."""
+@app.command("sync")
+def sync() -> None:
+    """서버들을 기록에 맞춥니다: 다시 켠 서버에는 올리고, 되돌린 것은 내립니다."""
     from bot import rollout
 
-    console.run(rollout.load(console.load_settings(), say=console.say))
+    console.run(rollout.sync(console.load_settings(), say=console.say))

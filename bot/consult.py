@@ -13,6 +13,7 @@ from bot.adapters import Adapters, Chat
 from bot.gate import FullError, Gate
 from bot.inquiry import Inquiry, inquire
 from bot.settings import AnswerPolicy
+from db.arms import ADAPTER_MISSED
 from db.models import Way
 from db.queries import Exchange
 from inference import check, prompts
@@ -30,7 +31,6 @@ _SAY_WAITING_EVERY_S = 2.0
 
 # What may be one adapter's trouble alone: not loaded, broken. Another is asked instead.
 _OF_AN_ADAPTER = {Failure.REFUSED, Failure.BROKEN}
-ADAPTER_MISSED = "adapter_missed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from bot.admin.view import write_time
+from bot.admin.wording import STAGES
 from bot.app import open_database
 from bot.errors import BadInputError, OperatorError
 from bot.settings import Settings
@@ -25,7 +26,6 @@ Say = Callable[[str], None]
 BASE = "바탕 모델"
 _COMMAND_LINE = 0  # in place of an admin
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_STAGES = {Stage.TRIAL: "시험 중", Stage.PROMOTED: "올림", Stage.BACK: "되돌림"}
 _NO_TRIAL = "시험 중인 어댑터가 없어요. `deepbot adapters try 이름 경로`로 시작해 주세요."
 _CHANGED = "그 사이에 다른 분이 바꿨어요. `deepbot adapters`로 확인해 주세요."
 
@@ -39,12 +39,11 @@ async def show(settings: Settings, *, say: Say) -> None:
         if trial := state.trial:
             halted = "" if trial.halted_at is None else " — 서버가 거듭 거절해서 지금은 아무에게도"
             say(f"시험: {trial.candidate}, 대화의 {trial.share}%{halted}")
-        for server in servers:
-            await _show_server(server, state, say)
+        await _show_servers(servers, state, say)
         for tried in past:
             days = f"{write_time(tried.begun_at)} ~ {_end(tried)}"
             share = f" {tried.share}%" if tried.stage == Stage.TRIAL else ""
-            say(f"{days}  {tried.candidate}  {_STAGES[tried.stage]}{share}  ({tried.path})")
+            say(f"{days}  {tried.candidate}  {STAGES[tried.stage]}{share}  ({tried.path})")
 
 
 async def begin(settings: Settings, name: str, path: str, share: int, *, say: Say) -> None:
@@ -56,7 +55,7 @@ async def begin(settings: Settings, name: str, path: str, share: int, *, say: Sa
         state = await database.insist(rollouts.state)
         stable = _stable(settings, state)
         if state.trial:
-            msg = f"다른 시험이 끝나지 않았어요: {state.trial.candidate}. promote나 back을 먼저 해 주세요."
+            msg = f"다른 시험이 끝나지 않았어요: {state.trial.candidate}. promote나 back을 먼저."
             raise OperatorError(msg)
         if name in {stable, settings.model_name}:
             msg = f"이미 모두가 받는 것의 이름이에요: {name}. 새 이름을 써 주세요."
@@ -119,16 +118,23 @@ async def take_back(settings: Settings, *, say: Say) -> None:
             raise OperatorError(msg) from error
 
 
-async def load(settings: Settings, *, say: Say) -> None:
-    """Load into every server what the database wants there, such as after a restart."""
+async def sync(settings: Settings, *, say: Say) -> None:
+    """Let every server have what the database wants there, and nothing that was taken back."""
     async with _opened(settings) as (database, servers):
         state = await database.insist(rollouts.state)
-        wanted = [tried for tried in (state.promoted, state.trial) if tried]
-        for tried in wanted:
-            await _load(servers, tried.candidate, tried.path)
-            say(f"{tried.candidate}: 서버 {len(servers)}대에 있어요.")
-    if not wanted:
-        say("올릴 것이 없어요: 시험 중인 것도, 올린 것도 없어요.")
+        kept = {_stable(settings, state), settings.model_adapter}
+        for tried in (state.promoted, state.trial):
+            if tried:
+                await _load(servers, tried.candidate, tried.path)
+                kept.add(tried.candidate)
+        past = await database.insist(rollouts.read_all)
+        gone = {tried.candidate for tried in past if tried.candidate not in kept}
+        try:
+            for name in gone:
+                await unload_everywhere(servers, name)
+        except AdapterError as error:
+            raise OperatorError(str(error)) from error
+        await _show_servers(servers, state, say)
 
 
 @asynccontextmanager
@@ -159,8 +165,13 @@ async def _load(servers: Sequence[Server], name: str, path: str) -> None:
         raise OperatorError(str(error)) from error
 
 
+async def _show_servers(servers: Sequence[Server], state: State, say: Say) -> None:
+    """Print what each server has, and what it lacks."""
+    for server in servers:
+        await _show_server(server, state, say)
+
+
 async def _show_server(server: Server, state: State, say: Say) -> None:
-    """Print what a server has, and what it lacks."""
     try:
         served = {each.name: each.path for each in await server.served()}
     except AdapterError as error:
@@ -170,7 +181,7 @@ async def _show_server(server: Server, state: State, say: Say) -> None:
     say(f"{server.name}: {', '.join(names)}")
     wanted = [tried.candidate for tried in (state.promoted, state.trial) if tried]
     if missing := [name for name in wanted if name not in served]:
-        say(f"  없는 것: {', '.join(missing)}. `deepbot adapters load`로 올려 주세요.")
+        say(f"  없는 것: {', '.join(missing)}. `deepbot adapters sync`로 올려 주세요.")
 
 
 def _stable(settings: Settings, state: State) -> str | None:

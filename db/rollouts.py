@@ -87,35 +87,44 @@ def begin(
 
 def set_share(connection: Connection, who: int, tried: Tried, share: int) -> bool:
     """Let a trial have another share, and a halted one go on; False where it has ended."""
-    is_done = _change(connection, tried, share=share, halted_at=None)
+    is_done = _change(connection, tried.id, Stage.TRIAL, share=share, halted_at=None)
     return is_done and _note(connection, who, "adapter_share", f"{tried.candidate} {share}%")
 
 
 def promote(connection: Connection, who: int, tried: Tried) -> bool:
     """Let a trial's candidate answer everybody; False where the trial has ended."""
-    is_done = _change(connection, tried, stage=Stage.PROMOTED, ended_at=utc_now(), halted_at=None)
+    is_done = _change(
+        connection, tried.id, Stage.TRIAL, now=Stage.PROMOTED, ended_at=utc_now(), halted_at=None
+    )
     return is_done and _note(connection, who, "adapter_promote", tried.candidate)
 
 
 def take_back(connection: Connection, who: int, tried: Tried) -> bool:
     """Let nobody have an adapter any more; False where it is no longer what it was."""
-    is_done = _change(connection, tried, stage=Stage.BACK, ended_at=tried.ended_at or utc_now())
+    is_done = _change(
+        connection, tried.id, tried.stage, now=Stage.BACK, ended_at=tried.ended_at or utc_now()
+    )
     return is_done and _note(connection, who, "adapter_back", tried.candidate)
 
 
 def halt(connection: Connection, trial_id: int) -> None:
     """Note that the servers keep refusing a trial's candidate."""
-    connection.execute(
-        update(Rollout)
-        .where(Rollout.id == trial_id, Rollout.stage == Stage.TRIAL)
-        .values(halted_at=utc_now())
-    )
+    _change(connection, trial_id, Stage.TRIAL, halted_at=utc_now())
 
 
-def _change(connection: Connection, tried: Tried, **values: object) -> bool:
-    """Write columns of a trial unless it has come further meanwhile."""
+def _change(
+    connection: Connection,
+    rollout_id: int,
+    was: Stage,
+    *,
+    now: Stage | None = None,
+    **values: object,
+) -> bool:
+    """Write columns of a trial unless it has come further than it was meanwhile."""
     changed = connection.execute(
-        update(Rollout).where(Rollout.id == tried.id, Rollout.stage == tried.stage).values(**values)
+        update(Rollout)
+        .where(Rollout.id == rollout_id, Rollout.stage == was)
+        .values(stage=now or was, **values)
     )
     return changed.rowcount == 1
 
