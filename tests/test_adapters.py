@@ -13,17 +13,18 @@ from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 import training
+from bot import rollout
 from bot.adapters import Adapters, Chat, is_drawn
 from bot.cli import app
+from bot.errors import BadInputError, OperatorError
 from db import rollouts
 from db.database import Database, open_database
 from db.models import Answer, AuditEntry, Message, Rollout
 from db.rollouts import State
 from inference.adapters import AdapterError, Server, load_everywhere, open_servers
-from tests.modelserver import ModelServer
-from tests.playground import running
-from tests.processes import bot_process, run
-from tests.shop import Shop, ask, open_shop, say
+from tests.modelserver import MODEL, ModelServer
+from tests.processes import run
+from tests.shop import Shop, open_shop, say, settings_for
 from training.errors import TrainingInputError
 
 WHO = 9001
@@ -244,7 +245,7 @@ async def test_a_candidate_that_cannot_answer_is_no_customers_trouble(
         assert trial.halted_at
         before = len(model.requests)
         await say(shop.customer(332), MOULD)
-        assert [r["model"] for r in model.requests[before:]] == ["test-model"]
+        assert [r["model"] for r in model.requests[before:]] == [MODEL]
         # Somebody has mended it.
         model.adapters, model.adapter_status = {NEW: PATH}, 200
         await set_share(shop.database, 100)
@@ -311,68 +312,102 @@ async def served(servers: Sequence[Server]) -> list[str]:
     return [each.name for server in servers for each in await server.served()]
 
 
-async def test_the_command_tries_promotes_and_goes_back_beside_a_running_bot(
-    tmp_path: Path, database_url: str, model: ModelServer
+async def test_adapters_are_tried_promoted_and_taken_back_beside_a_running_bot(
+    database_url: str, model: ModelServer
 ) -> None:
     async with (
         ModelServer().serve() as second,
-        running() as telegram,
-        bot_process(telegram, model, database_url, tmp_path, MODEL_SERVERS="") as bot,
+        open_shop(database_url, model, answer_check=False) as shop,
     ):
-        assert bot.returncode is None
-        customer = telegram.playground.customer(361)
-        settings = {
-            "DATABASE_URL": database_url,
-            "MODEL_URL": model.url,
-            "MODEL_SERVERS": f"{model.url}, {second.url}",
-            "MODEL_NAME": "test-model",
-        }
-
-        async def command(*arguments: str) -> str:
-            code, output, errors = await run("adapters", *arguments, cwd=tmp_path, **settings)
-            assert (code, errors) == (0, ""), errors
-            return output
+        servers = {"model_servers": f"{model.url}, {second.url}"}
+        settings = settings_for(shop.url, database_url, model, **servers)
+        said: list[str] = []
 
         async def answered_by() -> str:
-            await ask(customer, MOULD)
+            await say(shop.customer(361), MOULD)
             return str(model.requests[-1]["model"])
 
-        assert await answered_by() == "test-model"
-        await command("try", NEW, PATH, "--share", "100", "--force")
+        await rollout.begin(settings, NEW, PATH, 100, say=said.append)
         assert model.adapters == second.adapters == {NEW: PATH}
         assert await answered_by() == NEW
-        await command("share", "0")
-        assert await answered_by() == "test-model"
+        await rollout.set_share(settings, 0, say=said.append)
+        assert await answered_by() == MODEL
         second.adapters.clear()
-        assert "없는 것: ko-2" in await command()
-        await command("sync")
+        await rollout.show(settings, say=said.append)
+        assert "  없는 것: ko-2. `deepbot adapters sync`로 올려 주세요." in said
+        await rollout.sync(settings, say=said.append)
         assert second.adapters == {NEW: PATH}
-        await command("promote")
+        await rollout.promote(settings, say=said.append)
         assert await answered_by() == NEW
-        assert f"모두에게: {NEW}" in await command()
-        await command("back")
+        with pytest.raises(BadInputError, match="이미 모두가 받는"):
+            await rollout.begin(settings, NEW, PATH, 10, say=said.append)
+        await take_back(shop.database)  # as from the pages, which know no servers
+        assert model.adapters == {NEW: PATH}
+        await rollout.sync(settings, say=said.append)
         assert model.adapters == second.adapters == {}
-        assert await answered_by() == "test-model"
+        assert await answered_by() == MODEL
+        with pytest.raises(BadInputError, match="기록과 섞여요"):
+            await rollout.begin(settings, NEW, "/another", 10, say=said.append)
+        await rollout.begin(settings, NEW, PATH, 100, say=said.append)
+        await rollout.take_back(settings, say=said.append)
+        assert model.adapters == second.adapters == {}
+        assert said[-1] == "이제 모두 이것으로 답을 받아요: 바탕 모델."
+
+
+async def test_what_the_shops_own_setting_names_is_not_unloaded(
+    database_url: str, model: ModelServer
+) -> None:
+    async with open_shop(database_url, model) as shop:
+        settings = settings_for(shop.url, database_url, model)
+        await rollout.begin(settings, NEW, PATH, 100, say=lambda _: None)
+        await rollout.promote(settings, say=lambda _: None)
+        settings = settings_for(shop.url, database_url, model, model_adapter=NEW)
+        await rollout.take_back(settings, say=lambda _: None)
+        await rollout.sync(settings, say=lambda _: None)
+        assert model.adapters == {NEW: PATH}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_the_command_says_in_one_line_what_is_wrong(
-    tmp_path: Path, database_url: str, model: ModelServer
+async def test_what_cannot_be_done_is_said_and_not_half_done(
+    database_url: str, model: ModelServer
 ) -> None:
-    settings = {"DATABASE_URL": database_url, "MODEL_URL": model.url, "MODEL_NAME": "test-model"}
-    for arguments, code, said, changes in (
-        (("promote",), 1, "시험 중인 어댑터가 없어요", {}),
-        (("back",), 1, "되돌릴 것이 없어요", {}),
-        (("try", NEW, "/missing", "--force"), 1, "No adapter found", {}),
-        (("try", "이름", PATH, "--force"), 2, "영문", {}),
-        (("try", "test-model", PATH, "--force"), 2, "새 이름", {}),
-        (("promote",), 1, "내장 모델", {"MODEL_URL": ""}),
-        (("promote",), 2, "MODEL_SERVERS", {"MODEL_SERVERS": "gpu:8000"}),
-    ):
-        found, _, errors = await run("adapters", *arguments, cwd=tmp_path, **settings | changes)
-        (line,) = errors.strip().splitlines()
-        assert (found, said in line) == (code, True), line
-    assert model.adapters == {}
+    settings = settings_for("http://127.0.0.1:9", database_url, model)
+    quiet: list[str] = []
+    with pytest.raises(OperatorError, match="시험 중인 어댑터가 없어요"):
+        await rollout.promote(settings, say=quiet.append)
+    with pytest.raises(OperatorError, match="되돌릴 것이 없어요"):
+        await rollout.take_back(settings, say=quiet.append)
+    with pytest.raises(OperatorError, match="No adapter found"):
+        await rollout.begin(settings, NEW, "/missing", 10, say=quiet.append)
+    for name, said in (("이름", "영문"), (MODEL, "새 이름")):
+        with pytest.raises(BadInputError, match=said):
+            await rollout.begin(settings, name, PATH, 10, say=quiet.append)
+    assert (quiet, model.adapters) == ([], {})
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "said"),
+    [
+        (("try", NEW, PATH, "--force"), {}, 0, "대화의 10%"),
+        (("promote",), {"MODEL_URL": ""}, 1, "내장 모델"),
+        ((), {"MODEL_SERVERS": "gpu:8000"}, 2, "MODEL_SERVERS"),
+    ],
+)
+async def test_the_command_ends_with_one_line(
+    arguments: tuple[str, ...],
+    changes: dict[str, str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    database_url: str,
+    model: ModelServer,
+) -> None:
+    given = {"DATABASE_URL": database_url, "MODEL_URL": model.url, **changes}
+    found, output, errors = await run("adapters", *arguments, cwd=tmp_path, **given)
+    (line,) = (output + errors).splitlines()
+    assert (found, said in line) == (code, True), line
+    assert (model.adapters == {NEW: PATH}) == (code == 0)
 
 
 def test_an_adapter_without_a_passed_gate_is_not_tried(
