@@ -104,7 +104,7 @@ def _tell_liked(arm: Arm) -> str:
     if not liked.of:
         return "–"
     low, high = liked.interval
-    return f"{liked.value:.0%} ({low:.0%}~{high:.0%}), {liked.of:,}개 대화의 평가"
+    return f"{liked.value:.0%} ({100 * low:.0f}~{high:.0%}), 대화 {liked.of:,}개"
 
 
 def _tell_share(is_it: Callable[[Told], bool]) -> Callable[[Arm], str]:
@@ -128,10 +128,10 @@ def _tell_times(time_of: Callable[[Told], float | None]) -> Callable[[Arm], str]
 
 _FIGURES: dict[str, Callable[[Arm], str]] = {
     "모델에 물은 답": lambda arm: f"{len(arm.answers):,}",
-    "그 대화": lambda arm: f"{len(_chats(arm.answers)):,}",
+    "대화": lambda arm: f"{len(_chats(arm.answers)):,}",
     "좋아요": _tell_liked,
     "저장된 답으로 대신함": _tell_share(lambda told: told.way == Way.FALLBACK),
-    "그중 검사에 걸림": _tell_share(lambda told: (told.error or "").startswith("check_")),
+    "검사에 걸림": _tell_share(lambda told: (told.error or "").startswith("check_")),
     "모른다고 함": _tell_share(lambda told: told.way == Way.MODEL and declines(told.text or "")),
     "첫 글자까지": _tell_times(lambda told: told.first_token_s),
     "답을 마치기까지": _tell_times(lambda told: told.total_s),
