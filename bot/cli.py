@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import SecretStr
 
-from bot import console, gate_commands, logs, serving_commands, training_commands
+from bot import (
+    adapter_commands,
+    console,
+    gate_commands,
+    logs,
+    serving_commands,
+    training_commands,
+)
 from bot.errors import BadInputError, OperatorError
 from bot.estimate import command
 from bot.settings import Settings
@@ -36,6 +43,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(training_commands.app)
 app.add_typer(serving_commands.app)
 app.add_typer(gate_commands.app)
+app.add_typer(adapter_commands.app)
 
 DEMO_PORT = 8765
 
