@@ -27,6 +27,10 @@ COPY training training
 RUN pip wheel --no-deps --wheel-dir /dist .
 
 FROM ${PYTHON} AS runtime
+# llama.cpp's wheel is linked with the system's OpenMP.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1=12.2.* \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin deepbot \
     && install -d -o deepbot -g deepbot /data /data/cache /data/demo
 # pip stays with it: `deepbot models fetch` downloads through it.
@@ -49,7 +53,7 @@ ENTRYPOINT ["deepbot"]
 
 # `docker build --target train`: several GB, for where there is a GPU.
 FROM runtime AS train
-USER root
+USER 0:0
 RUN --mount=type=bind,from=packages,source=/src,target=/src \
     /opt/deepbot/bin/pip install --no-cache-dir --only-binary :all: \
         --constraint /src/constraints.txt --requirement /src/train.txt
