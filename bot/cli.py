@@ -54,7 +54,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="한 줄에 하나씩 JSON�
 
 
 @app.command()
-def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
+def demo(
+    port: Port = DEMO_PORT,
+    admin_port: Annotated[
+        int, typer.Option(help="관리 화면을 열 포트 (0: 비어 있는 것)", min=0, max=65535)
+    ] = 0,
+    folder: Folder = Path("var/demo"),
+) -> None:
     """토큰 없이 이 컴퓨터에서 딥봇과 대화합니다."""
     from bot.demo import run_demo
 
@@ -64,7 +70,9 @@ def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
         settings = settings.model_copy(update={"database_url": url})
     logs.configure(settings.log_format)
 
-    console.serve(run_demo(settings, port=port, folder=folder, say=console.say))
+    console.serve(
+        run_demo(settings, port=port, admin_port=admin_port, folder=folder, say=console.say)
+    )
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Settings from the environment and `.env`: the only reader of either."""
+"""Settings from the environment, `.env` and files of secrets: the only reader of any."""
 
 import re
 from ipaddress import ip_address
@@ -7,10 +7,18 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from bot.errors import OperatorError
 from bot.pacing import OVERALL
+
+SECRETS = Path("/run/secrets")  # where Docker and Podman put a service's secrets, one a file
 
 AnswerPolicy = Literal["careful", "model"]
 SpeechEngine = Literal["local", "server", "google", "off"]
@@ -162,6 +170,21 @@ class Settings(BaseSettings):
         description="가게 사람들이 관리 화면을 여는 주소; 비우면 이 컴퓨터에서만 (http://ADMIN_LISTEN)",
     )
     log_format: Literal["console", "json"] = Field(default="console", description="로그 형식")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # would warn where there is no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from, the first of them wins: secrets come last."""
+        sources = (init_settings, env_settings, dotenv_settings)
+        if not SECRETS.is_dir():
+            return sources
+        return *sources, SecretsSettingsSource(settings_cls, SECRETS)
 
     @field_validator("admins", "reviewers", "viewers", "model_servers", mode="before")
     @classmethod
