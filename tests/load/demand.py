@@ -99,8 +99,7 @@ async def ask_dialogues(asker: Asker) -> list[Said]:
     said: list[Said] = []
     for dialogue in read_dialogues():
         past: list[Exchange] = []
-        for turn in dialogue["turns"]:
-            said.append(await asker.ask(turn["say"], past))
+        said += [await asker.ask(turn["say"], past) for turn in dialogue["turns"]]
     return said
 
 
@@ -120,10 +119,9 @@ class Counter:
 
     def count_prompt(self, messages: Sequence[ChatMessage]) -> int:
         """Return the tokens that a server reads before it answers."""
-        text = self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        return self.count(text)
+        chat = [{"role": each["role"], "content": each["content"]} for each in messages]
+        text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return self.count(str(text))
 
     def count(self, text: str) -> int:
         """Return the tokens of a text."""
@@ -153,8 +151,9 @@ def main() -> None:
     answers = [entry.answers[0] for entry in entries]
     print(f"저장된 답 {len(answers)}개의 토큰: {spread([counter.count(a) for a in answers])}")
     print(f"  글자: {spread([len(answer) for answer in answers])}")
-    for policy in ("model", "careful"):
-        asker = Asker(retriever, cast(AnswerPolicy, policy))
+    policies: tuple[AnswerPolicy, ...] = ("model", "careful")
+    for policy in policies:
+        asker = Asker(retriever, policy)
         groups = {"dialogues.jsonl": asyncio.run(ask_dialogues(asker))}
         groups |= {name: asyncio.run(ask_alone(asker, name)) for name in SETS}
         for name, said in groups.items():
@@ -166,7 +165,9 @@ def main() -> None:
             tokens = [counter.count_prompt(each.prompt) for each in prompted if each.prompt]
             written = [counter.count(each.answer) for each in prompted]
             chars = [sum(len(m["content"]) for m in each.prompt or ()) for each in prompted]
-            print(f"  프롬프트 토큰 {spread(tokens)}, 글자 {spread(chars)}, 답 토큰 {spread(written)}")
+            print(
+                f"  프롬프트 토큰 {spread(tokens)}, 글자 {spread(chars)}, 답 토큰 {spread(written)}"
+            )
             print(f"  십분위: 프롬프트 {tenths(tokens)}, 답 {tenths(written)}")
 
 

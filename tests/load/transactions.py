@@ -42,7 +42,7 @@ class Meter:
         self._own = 0  # transactions of this meter
 
     async def read(self) -> tuple[int, float, float]:
-        """Return transactions, and CPU seconds of Postgres and of the bot, from their beginnings."""
+        """Return transactions, and the CPU seconds of Postgres and of the bot, until now."""
         await asyncio.sleep(_SETTLE_S)
         self._own += 1
         committed = await self._connection.fetchval(_COMMITTED) - self._own
