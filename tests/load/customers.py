@@ -78,7 +78,7 @@ class Customer:
 
 
 def draw_customers(
-    demand: Demand, start: float, end: float, days: int, seed: int
+    demand: Demand, start: float, end: float, *, days: int, seed: int
 ) -> list[Customer]:
     """Return who comes between two times of a day, on so many days."""
     chance = np.random.default_rng(seed)
