@@ -34,7 +34,7 @@ chaos: setup ## 봇을 KILLS번(200) 죽이며 빠지거나 두 번 가는 답�
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting sqlite
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting replicas
 
-bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학습과 나란히, 비율로; 견적의 한 단계; 대화 찾기
+bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학습, transformers와 나란히, 비율로; 견적의 한 단계; 대화 찾기
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[bench]'
 	@$(BIN)/python -m tests.load.bench
@@ -43,6 +43,7 @@ bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학�
 	@$(BIN)/python -m tests.load.voice
 	@$(BIN)/python -m tests.load.review --messages 200000
 	@$(BIN)/python -m tests.load.training
+	@$(BIN)/python -m tests.load.embedded
 
 soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 	@$(BIN)/python -m tests.load.soak
