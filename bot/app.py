@@ -133,9 +133,9 @@ async def open_consultant(
 
 
 def open_adapters(settings: Settings, database: Database | None) -> Adapters:
-    """Return who answers whom; the embedded model knows no adapters."""
+    """Return who answers whom; the embedded model has one adapter, for everybody."""
     if not settings.model_url:
-        return Adapters(None, None)
+        return Adapters(None, embedded.TUNED.stem)
     return Adapters(database, settings.model_adapter or None)
 
 
@@ -166,7 +166,7 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
     if required and not model.is_fetched():
         msg = "내장 모델이 아직 없어요. 먼저 `deepbot models fetch`로 받아 주세요."
         raise OperatorError(msg)
-    server = embedded.EmbeddedServer(model.path())
+    server = embedded.EmbeddedServer(model.path(), adapter=embedded.TUNED)
     try:
         try:
             await server.start()

@@ -16,6 +16,7 @@ from inference.fitting import GIB, Precision, UnservableError
 from inference.vllm import Order, Plan
 from training import gate, serving
 from training import recipe as recipes
+from training.runs import open_run
 
 Say = Callable[[str], None]
 
@@ -97,17 +98,26 @@ def serve_recipe(
         _serve(plan, key, program, say)
 
 
-async def serve_embedded(settings: Settings, port: int, *, say: Say) -> None:
-    """Serve the embedded model until cancelled. Raises `OperatorError`."""
+async def serve_embedded(
+    settings: Settings, run: Path | None, port: int, *, force: bool, say: Say
+) -> None:
+    """Serve the embedded model until cancelled, with the adapter of a run or the shipped one.
+
+    Raises `OperatorError`, `TrainingInputError`, `TrainingError`.
+    """
     model = models.load_manifest()[models.DEMO_MODEL]
     if not model.is_fetched():
         msg = "내장 모델이 아직 없어요. 먼저 `deepbot models fetch`로 받아 주세요."
         raise OperatorError(msg)
     key = settings.model_api_key.get_secret_value()
-    server = embedded.EmbeddedServer(model.path(), port=port, api_key=key)
+    adapter = await asyncio.to_thread(_convert, run, force) if run else embedded.TUNED
+    server = embedded.EmbeddedServer(model.path(), adapter=adapter, port=port, api_key=key)
     try:
         await server.start()
-        say(f"준비됐어요: {server.url} (모델 {model.path().stem})  (끝내기: Ctrl-C)")
+        say(
+            f"준비됐어요: {server.url} (모델 {model.path().stem}, 어댑터 {run or adapter.stem})"
+            "  (끝내기: Ctrl-C)"
+        )
         say("키: MODEL_API_KEY에 적힌 것" if key else f"키 (지금만 보여요): {server.api_key}")
         await asyncio.Event().wait()
     except embedded.EmbeddedServerError as error:
@@ -115,6 +125,18 @@ async def serve_embedded(settings: Settings, port: int, *, say: Say) -> None:
         raise OperatorError(msg) from error
     finally:
         await server.stop()
+
+
+def _convert(run: Path, force: bool) -> Path:
+    """Return a run's adapter as llama.cpp reads it, written where it is not there yet."""
+    from training.ggufadapter import write_gguf
+
+    if not force:
+        gate.require_passed(run)
+    path = run / f"adapter-{gate.digest(run)[:12]}.gguf"
+    if not path.exists():
+        write_gguf(open_run(run), path)
+    return path
 
 
 def describe(title: str, order: Order, plan: Plan) -> Iterator[str]:

@@ -76,7 +76,8 @@ def serve(
     settings = console.load_settings()
     logs.configure(settings.log_format)
     if recipe == _EMBEDDED:
-        console.serve(serve_command.serve_embedded(settings, port, say=console.say))
+        work = serve_command.serve_embedded(settings, adapter, port, force=force, say=console.say)
+        console.do(lambda: console.serve(work))
         return
     parallel = serve_command.Parallel(replicas, tensor_parallel, data_parallel, ray)
     console.do(

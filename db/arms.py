@@ -57,7 +57,7 @@ def read(connection: Connection, tried: Tried) -> Arms:
 def _read_arm(connection: Connection, tried: Tried, adapter: str | None) -> Arm:
     is_its = [
         Answer.created_at >= tried.begun_at,
-        Answer.way.in_((Way.MODEL, Way.FALLBACK)),
+        Answer.way.in_((Way.MODEL, Way.FALLBACK, Way.UNSURE)),  # the last: it knew no answer
         Answer.stopped.is_(False),
         _is_by(adapter),
         # In the candidate's place: neither side's.

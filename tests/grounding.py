@@ -153,7 +153,7 @@ def main() -> None:
     ways = {
         "verbatim": [each.found[0].answers[0] for each in asked],
         "model": asyncio.run(ask(asked, None)),
-        "adapter": asyncio.run(ask(asked, given.adapter or embedded.shipped_adapter())),
+        "adapter": asyncio.run(ask(asked, given.adapter or embedded.TUNED)),
     }
     figures = {way: measure(asked, answers) for way, answers in ways.items()}
     for way, found in figures.items():

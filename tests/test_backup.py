@@ -132,9 +132,7 @@ async def test_what_is_lost_comes_back(backups: Backups) -> None:
     assert await backups.said() == ["곰팡이가 생겼어요"]
 
 
-async def test_what_was_there_before_a_restore_is_kept(
-    backups: Backups, postgres_url: str
-) -> None:
+async def test_what_was_there_before_a_restore_is_kept(backups: Backups, postgres_url: str) -> None:
     await backups.run("once")
     database = await backups.open()
     await database.run(lambda c: store(c, incoming(2, "그 뒤의 말"), WORKER, 0))
@@ -234,7 +232,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path, arguments: tuple[str, ...]
     password = tmp_path / "password"
     password.write_text("none")
     environment = {"PATH": os.environ["PATH"], "PGPASSWORD_FILE": str(password)}
-    result = subprocess.run(  # noqa: S603 - our own script
+    result = subprocess.run(
         ["sh", str(SCRIPT), *arguments], env=environment, capture_output=True, check=False
     )
     assert result.returncode != 0

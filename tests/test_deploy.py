@@ -22,9 +22,7 @@ from tests.containers import DEPLOY, ROOT, compose, program
 Service = dict[str, Any]
 
 EVERYTHING = ("demo", "shop", "tls", "scale", "tools")
-SECRETS = {
-    name for name, field in Settings.model_fields.items() if field.annotation is SecretStr
-}
+SECRETS = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
 OUR_IMAGES = ("deepbot:", "deepbot-router:")
 SNAPSHOTS = ROOT / "tests" / "snapshots" / "serve"
 
@@ -257,9 +255,7 @@ def test_the_chat_template_is_the_one_that_was_trained_with() -> None:
     assert (DEPLOY / "sections.jinja").read_text(encoding="utf-8") == template
 
 
-def test_vllm_gets_its_key_and_its_arguments(
-    services: dict[str, Service], tmp_path: Path
-) -> None:
+def test_vllm_gets_its_key_and_its_arguments(services: dict[str, Service], tmp_path: Path) -> None:
     secret, said = tmp_path / "model_api_key", tmp_path / "said"
     secret.write_text("key\n")
     vllm = tmp_path / "vllm"
@@ -269,15 +265,11 @@ def test_vllm_gets_its_key_and_its_arguments(
     script = script.replace("$$", "$").replace("/run/secrets/model_api_key", str(secret))
     arguments = ["serve", "LDCC/LDCC-SOLAR-10.7B", "a b"]
     environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(  # noqa: S603 - the file's own words
-        [shell, flag, script, zeroth, *arguments], env=environment, check=True
-    )
+    subprocess.run([shell, flag, script, zeroth, *arguments], env=environment, check=True)
     assert said.read_text().splitlines() == ["key", *arguments]
     secret.unlink()
     said.unlink()
-    result = subprocess.run(  # noqa: S603 - the file's own words
-        [shell, flag, script, zeroth, *arguments], env=environment, check=False
-    )
+    result = subprocess.run([shell, flag, script, zeroth, *arguments], env=environment, check=False)
     assert result.returncode != 0
     assert not said.exists()  # never without its key
 
@@ -295,7 +287,7 @@ def python_checks() -> list[list[str]]:
 class _Health(BaseHTTPRequestHandler):
     status = 200
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         known = self.path in {"/health", "/healthz", "/readyz"}
         self.send_response(self.status if known else 404)
         self.end_headers()
@@ -316,7 +308,7 @@ def test_health_checks_pass_where_it_is_healthy_and_nowhere_else() -> None:
             for status, code in ((200, 0), (503, 1)):
                 _Health.status = status
                 command = [sys.executable, flag, moved]
-                result = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+                result = subprocess.run(command, capture_output=True, check=False)
                 assert result.returncode == code, script
     finally:
         server.shutdown()
@@ -330,7 +322,7 @@ def test_a_late_backup_is_unhealthy(services: dict[str, Service], tmp_path: Path
     environment = {"PATH": os.environ["PATH"], "BACKUP_HOURS": "24"}
 
     def is_healthy() -> bool:
-        done = subprocess.run(["sh", "-c", script], env=environment, check=False)  # noqa: S603
+        done = subprocess.run(["sh", "-c", script], env=environment, check=False)
         return done.returncode == 0
 
     assert not is_healthy()
@@ -404,7 +396,7 @@ def test_everything_that_is_mounted_is_there_and_may_be_read() -> None:
 
 def test_caddy_finds_nothing_to_mend() -> None:
     for path in DEPLOY.rglob("*Caddyfile"):
-        done = subprocess.run(  # noqa: S603 - our own files
+        done = subprocess.run(
             [program("caddy"), "fmt", "--diff", str(path)], capture_output=True, check=False
         )
         assert done.returncode == 0, (path, done.stdout)

@@ -219,9 +219,8 @@ async def test_answers_stream_through_the_door_and_a_stop_reaches_the_model(
     host = model.url.removeprefix("http://").removesuffix("/v1")
     async with model_door(tmp_path, host) as url, ModelClient(f"{url}/v1", MODEL) as client:
         loop = asyncio.get_running_loop()
-        times = []
-        async for _ in client.stream([{"role": "user", "content": "?"}], max_tokens=9):
-            times.append(loop.time())
+        stream = client.stream([{"role": "user", "content": "?"}], max_tokens=9)
+        times = [loop.time() async for _ in stream]
         assert times[2] - times[0] > 0.5  # a piece when it is there, not all at the end
         model.reply = lambda _: "길게 " * 100
         stopped = client.stream([{"role": "user", "content": "?"}], max_tokens=9)

@@ -132,7 +132,7 @@ _FIGURES: dict[str, Callable[[Arm], str]] = {
     "좋아요": _tell_liked,
     "저장된 답으로 대신함": _tell_share(lambda told: told.way == Way.FALLBACK),
     "검사에 걸림": _tell_share(lambda told: (told.error or "").startswith("check_")),
-    "모른다고 함": _tell_share(lambda told: told.way == Way.MODEL and declines(told.text or "")),
+    "모른다고 함": _tell_share(lambda told: told.way != Way.FALLBACK and declines(told.text or "")),
     "첫 글자까지": _tell_times(lambda told: told.first_token_s),
     "답을 마치기까지": _tell_times(lambda told: told.total_s),
 }
