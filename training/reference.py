@@ -14,7 +14,6 @@ from training.errors import TrainingError, TrainingInputError
 from training.progress import Say
 from training.runs import Run
 
-
 _NEVER = -100.0  # nats: of a token that only the other model has
 
 
