@@ -9,10 +9,10 @@ TRAINING := $(VENV)/.training
 
 KILLS ?= 200
 
-.PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile
+.PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile vllm-check
 
 help: ## 이 목록
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(INSTALLED) ## .venv에 모두 설치하고 모델을 받기 (다시 해도 됨)
 	@$(BIN)/deepbot models fetch
@@ -34,7 +34,7 @@ chaos: setup ## 봇을 KILLS번(200) 죽이며 빠지거나 두 번 가는 답�
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting sqlite
 	@$(BIN)/python -m tests.load.chaos --kills $(KILLS) --setting replicas
 
-bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학습과 나란히, 비율로; 견적의 한 단계; 대화 찾기
+bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학습, transformers와 나란히, 비율로; 견적의 한 단계; 대화 찾기
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[bench]'
 	@$(BIN)/python -m tests.load.bench
@@ -43,12 +43,16 @@ bench: train-setup ## 빠르기: 가장 단순한 봇, 원래의 검색과 학�
 	@$(BIN)/python -m tests.load.voice
 	@$(BIN)/python -m tests.load.review --messages 200000
 	@$(BIN)/python -m tests.load.training
+	@$(BIN)/python -m tests.load.embedded
 
 soak: setup ## 10분 동안 50명: 메모리와 할 일이 늘지 않는지
 	@$(BIN)/python -m tests.load.soak
 
 profile: setup ## 차례 하나의 시간이 어디로 가는지
 	@$(BIN)/python -m tests.load.profile
+
+vllm-check: train-setup ## 진짜 vLLM을 CPU에서: 어댑터, 관문, 상담, 끊기, 32명 (.vllm-venv에 3.5 GB; 약 10분)
+	@$(BIN)/python -m tests.vllm.check
 
 format: $(INSTALLED) ## 코드 모양 맞추기
 	@$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ from telegram import Bot, BotCommand
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter, TelegramError
 
 from bot import hearing, hours, speaking, texts, updates
+from bot.adapters import Adapters
 from bot.admin.invitations import Invitations
 from bot.admin.roles import roles_of
 from bot.consult import Consultant, Limits
@@ -114,7 +115,7 @@ async def open_consultant(
                 tokens_a_day=settings.tokens_a_day,
             ),
             gate=Gate(at_once=at_once, most_waiting=settings.model_queue),
-            adapter=settings.model_adapter or None,
+            adapters=open_adapters(settings, database),
             phone=settings.shop_phone,
         )
 
@@ -129,6 +130,13 @@ async def open_consultant(
             if following:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
+
+
+def open_adapters(settings: Settings, database: Database | None) -> Adapters:
+    """Return who answers whom; the embedded model has one adapter, for everybody."""
+    if not settings.model_url:
+        return Adapters(None, embedded.TUNED.stem)
+    return Adapters(database, settings.model_adapter or None)
 
 
 def _log_progress(done: int, total: int) -> None:
@@ -148,7 +156,7 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
     if settings.model_url:
         async with ModelClient(
             settings.model_url,
-            settings.model_adapter or settings.model_name,
+            settings.model_name,
             api_key=settings.model_api_key.get_secret_value(),
             limits=limits,
         ) as client:
@@ -158,7 +166,7 @@ async def open_model(settings: Settings, *, required: bool = True) -> AsyncItera
     if required and not model.is_fetched():
         msg = "내장 모델이 아직 없어요. 먼저 `deepbot models fetch`로 받아 주세요."
         raise OperatorError(msg)
-    server = embedded.EmbeddedServer(model.path())
+    server = embedded.EmbeddedServer(model.path(), adapter=embedded.TUNED)
     try:
         try:
             await server.start()

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 from pydantic import SecretStr
 
-from bot import console, gate_commands, logs, training_commands
+from bot import (
+    adapter_commands,
+    console,
+    gate_commands,
+    logs,
+    serving_commands,
+    training_commands,
+)
 from bot.errors import BadInputError, OperatorError
 from bot.estimate import command
 from bot.settings import Settings
@@ -34,7 +41,9 @@ bench_app = typer.Typer(help="가진 자료로 성적을 잽니다.", no_args_is
 app.add_typer(db_app, name="db")
 app.add_typer(bench_app, name="bench")
 app.add_typer(training_commands.app)
+app.add_typer(serving_commands.app)
 app.add_typer(gate_commands.app)
+app.add_typer(adapter_commands.app)
 
 DEMO_PORT = 8765
 
@@ -45,7 +54,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="한 줄에 하나씩 JSON�
 
 
 @app.command()
-def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
+def demo(
+    port: Port = DEMO_PORT,
+    admin_port: Annotated[
+        int, typer.Option(help="관리 화면을 열 포트 (0: 비어 있는 것)", min=0, max=65535)
+    ] = 0,
+    folder: Folder = Path("var/demo"),
+) -> None:
     """토큰 없이 이 컴퓨터에서 딥봇과 대화합니다."""
     from bot.demo import run_demo
 
@@ -55,7 +70,9 @@ def demo(port: Port = DEMO_PORT, folder: Folder = Path("var/demo")) -> None:
         settings = settings.model_copy(update={"database_url": url})
     logs.configure(settings.log_format)
 
-    console.serve(run_demo(settings, port=port, folder=folder, say=console.say))
+    console.serve(
+        run_demo(settings, port=port, admin_port=admin_port, folder=folder, say=console.say)
+    )
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from bot.errors import BadInputError, OperatorError
 from bot.settings import Settings
@@ -39,6 +40,11 @@ def load_settings() -> Settings:
         fail(f"설정이 잘못됐어요. {wrong}", BAD_INPUT)
     except UnicodeDecodeError:
         fail(".env 파일을 읽을 수 없어요. UTF-8로 저장해 주세요.", BAD_INPUT)
+    except SettingsError as error:  # a file of a secret; nothing of what it holds is shown
+        reason = "UTF-8이 아니에요"
+        if isinstance(error.__cause__, OSError):
+            reason = f"{error.__cause__.filename}: {error.__cause__.strerror}"
+        fail(f"비밀 파일을 읽을 수 없어요 ({reason}).", BAD_INPUT)
 
 
 def serve(work: Coroutine[Any, Any, None]) -> None:

@@ -9,13 +9,15 @@ from typing import Any
 import structlog
 
 from bot import fixed, metrics, texts
+from bot.adapters import Adapters, Chat
 from bot.gate import FullError, Gate
 from bot.inquiry import Inquiry, inquire
 from bot.settings import AnswerPolicy
+from db.arms import ADAPTER_MISSED
 from db.models import Way
 from db.queries import Exchange
 from inference import check, prompts
-from inference.client import ModelClient, ModelError, Usage
+from inference.client import ChatMessage, Failure, ModelClient, ModelError, Usage
 from inference.followups import Lean
 from inference.knowledge import Entry
 from inference.retrieval import Retriever
@@ -27,13 +29,17 @@ _HITS: dict[AnswerPolicy, int] = {"careful": 2, "model": 4}
 
 _SAY_WAITING_EVERY_S = 2.0
 
+# What may be one adapter's trouble alone: not loaded, broken. Another is asked instead.
+_OF_AN_ADAPTER = {Failure.REFUSED, Failure.BROKEN}
+
 
 @dataclass(frozen=True, slots=True)
 class Consultation:
     """An answer with the facts of how it came; times in seconds since the question.
 
     `asked` is the question in full, where it leaned on earlier turns; `offers` are what is held
-    out beside the answer, "estimate" and "human".
+    out beside the answer, "estimate" and "human". `adapter` is the one that was asked last, None
+    for the base model or none.
     """
 
     text: str
@@ -41,6 +47,7 @@ class Consultation:
     sources: list[dict[str, Any]] = field(default_factory=list)
     confidence: float = 0.0
     usage: Usage | None = None
+    adapter: str | None = None
     first_token_s: float | None = None
     total_s: float = 0.0
     error: str | None = None
@@ -82,11 +89,11 @@ class Consultant:
         check_answers: bool = True,
         limits: Limits,
         gate: Gate,
-        adapter: str | None = None,
+        adapters: Adapters,
         phone: str = "",
     ) -> None:
         self.retriever = retriever  # another takes its place when the knowledge changes
-        self.adapter = adapter
+        self._adapters = adapters
         self._limits = limits
         self._gate = gate
         self._client = client
@@ -105,12 +112,14 @@ class Consultant:
         stop: "Stop | None" = None,
         *,
         tokens_today: int = 0,
+        chat: Chat | None = None,
     ) -> AsyncGenerator[str | Consultation]:
         """Yield the whole visible text each time it grows, then the `Consultation`.
 
-        Cancelled with `stop` called, it ends with what stands so far instead.
+        Cancelled with `stop` called, it ends with what stands so far instead. A `chat` may be one
+        that tries an adapter.
         """
-        work = _Work(question)
+        work = _Work(question, chat)
         work.may_ask = not 0 < self._limits.tokens_a_day <= tokens_today
         try:
             async with aclosing(self._answer(work, past)) as steps:
@@ -204,32 +213,47 @@ class Consultant:
             context_tokens=self._limits.context_tokens,
         )
         work.asked_chars = sum(len(message["content"]) for message in chat)
+        choice = await self._adapters.choose(work.chat)
+        for place, work.adapter in enumerate(choice.adapters):
+            try:
+                async with aclosing(self._read_model(work, chat)) as visible:
+                    async for text in visible:
+                        yield text
+            except ModelError as failure:
+                log.warning("model_failed", failure=failure.failure, adapter=work.adapter)
+                metrics.MODEL_ERRORS.labels(failure.failure).inc()
+                work.error = failure.failure
+                if work.written or failure.failure not in _OF_AN_ADAPTER:
+                    return
+            else:
+                work.adapter_missed = place > 0
+                await self._adapters.note(choice, answered=work.adapter)
+                return
+
+    async def _read_model(self, work: "_Work", chat: list[ChatMessage]) -> AsyncGenerator[str]:
+        """Yield the visible text while one adapter writes. Raises `ModelError`."""
+        work.error = None
         checked_first = self._policy == "careful" and self._check_answers
-        try:
-            stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
-            async with aclosing(stream) as parts:
-                async for part in parts:
-                    if isinstance(part, Usage):
-                        work.usage = part
-                        continue
-                    work.write(part)
-                    work.usage = work.usage or Usage(self._client.model, None, None)
-                    cut = check.cut_repetition(work.written) if self._check_answers else None
-                    if cut is not None:  # it would go on so until its tokens end
-                        work.written = cut
-                        metrics.CHECKS_FAILED.labels(check.Problem.REPETITION).inc()
-                        return
-                    whole = check.whole_sentences(work.written) if checked_first else work.written
-                    if whole.strip() == work.visible:
-                        continue
-                    if checked_first and (problem := work.find_problem(whole)):
-                        work.error = f"check_{problem}"
-                        return
-                    yield work.show(whole.strip(), Way.MODEL)
-        except ModelError as failure:
-            log.warning("model_failed", failure=failure.failure)
-            metrics.MODEL_ERRORS.labels(failure.failure).inc()
-            work.error = failure.failure
+        stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS, model=work.adapter)
+        async with aclosing(stream) as parts:
+            async for part in parts:
+                if isinstance(part, Usage):
+                    work.usage = part
+                    continue
+                work.write(part)
+                work.usage = work.usage or Usage(work.adapter or self._client.model, None, None)
+                cut = check.cut_repetition(work.written) if self._check_answers else None
+                if cut is not None:  # it would go on so until its tokens end
+                    work.written = cut
+                    metrics.CHECKS_FAILED.labels(check.Problem.REPETITION).inc()
+                    return
+                whole = check.whole_sentences(work.written) if checked_first else work.written
+                if whole.strip() == work.visible:
+                    continue
+                if checked_first and (problem := work.find_problem(whole)):
+                    work.error = f"check_{problem}"
+                    return
+                yield work.show(whole.strip(), Way.MODEL)
 
     def _judge(self, work: "_Work") -> Consultation:
         """Return the model's answer if it passes, else the best there is without it."""
@@ -237,8 +261,12 @@ class Consultant:
             work.error = f"check_{problem}"
         if work.error and work.error.startswith("check_"):
             metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
-        if not work.error and work.written.strip():
-            return work.result(work.written.strip(), Way.MODEL)
+        if not work.error and (text := work.written.strip()):
+            if prompts.is_refusal(check.split_sentences(text)[0]):
+                work.facts = []
+                text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
+                return work.result(text, Way.UNSURE, offers=("human", "estimate"))
+            return work.result(text, Way.MODEL)
         work.take(1)
         return work.result(texts.FALLBACK.format(answer=work.stored()), Way.FALLBACK, work.error)
 
@@ -262,8 +290,9 @@ class Stop:
 class _Work:
     """One consultation under way, with its clock."""
 
-    def __init__(self, question: str) -> None:
+    def __init__(self, question: str, chat: Chat | None) -> None:
         self.question = question
+        self.chat = chat
         self.inquiry = Inquiry(Lean.NOT, question)
         self.facts: list[Entry] = []  # what a model is given, and the answer is held to
         self.suggestions: list[Entry] = []
@@ -273,6 +302,8 @@ class _Work:
         self.way = Way.FIXED
         self.usage: Usage | None = None
         self.error: str | None = None
+        self.adapter: str | None = None  # that is asked
+        self.adapter_missed = False  # the one that should have answered could not
         self.may_ask = True  # the model
         self._raw = ""
         self._scores: dict[str, float] = {}
@@ -323,6 +354,7 @@ class _Work:
     ) -> Consultation:
         """Return the consultation with its times; what never grew is first seen now."""
         now = self._seconds()
+        error = error or (ADAPTER_MISSED if self.adapter_missed else None)
         return Consultation(
             text=text,
             way=way,
@@ -336,6 +368,7 @@ class _Work:
             ],
             confidence=self.inquiry.confidence,
             usage=self.usage,
+            adapter=self.adapter,
             first_token_s=self._first_s or now,
             total_s=now,
             error=str(error) if error else None,

@@ -24,8 +24,10 @@ _BOT_ID = 1000  # always the same: by it the bot knows its own messages again
 Say = Callable[[str], None]
 
 
-async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> None:
-    """Serve the demo on `port` until cancelled; `folder` keeps what was said."""
+async def run_demo(
+    settings: Settings, *, port: int, admin_port: int, folder: Path, say: Say
+) -> None:
+    """Serve the demo on its ports (0: any) until cancelled; `folder` keeps what was said."""
     is_ready = asyncio.Event()
     async with _playground(port, folder, is_ready.is_set) as (url, token):
         settings = settings.model_copy(
@@ -33,7 +35,7 @@ async def run_demo(settings: Settings, *, port: int, folder: Path, say: Say) -> 
                 "telegram_token": SecretStr(token),
                 "telegram_api_url": url,
                 "admins": settings.admins or [FIRST_CUSTOMER],
-                "admin_listen": "127.0.0.1:0",
+                "admin_listen": f"127.0.0.1:{admin_port}",
                 "admin_url": "",
             }
         )

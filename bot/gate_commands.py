@@ -63,20 +63,31 @@ def compare_with_served(
 @app.command("export")
 def export_run(
     run: TrainedRun,
-    out: Annotated[
-        Path, typer.Option(metavar="폴더", help="적을 폴더", show_default=False, file_okay=False)
-    ],
+    out: Annotated[Path, typer.Option(metavar="경로", help="적을 폴더나 파일", show_default=False)],
     merge: Annotated[
         bool, typer.Option("--merge", help="어댑터를 양자화하지 않은 바탕 모델에 합침")
     ] = False,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="내장 모델의 서버(llama.cpp)가 읽는 어댑터 파일로")
+    ] = False,
     base: BaseModel = None,
 ) -> None:
-    """학습한 어댑터를 바탕 모델에 합쳐 내보내고, 합치지 않은 것과 같은지 확인합니다."""
+    """학습한 어댑터를 내보냅니다: 바탕 모델에 합쳐 (합치지 않은 것과 같은지 확인), 또는 GGUF로."""
 
     def work() -> None:
-        if not merge:
-            msg = "--merge를 알려 주세요 (어댑터만 쓰려면 학습의 adapter 폴더를 그대로 쓰면 돼요)."
+        if merge == gguf:
+            msg = (
+                "--merge와 --gguf 가운데 하나를 알려 주세요"
+                " (vLLM에는 학습의 adapter 폴더를 그대로 쓰면 돼요)."
+            )
             raise BadInputError(msg)
+        if gguf:
+            from training.ggufadapter import write_gguf
+            from training.runs import open_run
+
+            write_gguf(open_run(run), out)
+            console.say(f"내보냈어요: {out}")
+            return
         from training.export import export_merged
 
         export_merged(run, out, base=base, say=console.say)

@@ -1,4 +1,4 @@
-"""Settings from the environment and `.env`: the only reader of either."""
+"""Settings from the environment, `.env` and files of secrets: the only reader of any."""
 
 import re
 from ipaddress import ip_address
@@ -7,10 +7,18 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from bot.errors import OperatorError
 from bot.pacing import OVERALL
+
+SECRETS = Path("/run/secrets")  # where Docker and Podman put a service's secrets, one a file
 
 AnswerPolicy = Literal["careful", "model"]
 SpeechEngine = Literal["local", "server", "google", "off"]
@@ -47,7 +55,14 @@ class Settings(BaseSettings):
     )
     model_url: str = Field(default="", description="OpenAI 호환 서버 (…/v1); 비우면 내장 CPU 모델")
     model_name: str = Field(default="ldcc-solar", description="모델 서버에 물을 모델 이름")
-    model_adapter: str = Field(default="", description="LoRA 어댑터 이름; 있으면 이 이름으로 물음")
+    model_adapter: str = Field(
+        default="",
+        description="LoRA 어댑터 이름; 있으면 이 이름으로 물음 (adapters promote로 올린 것이 앞섬)",
+    )
+    model_servers: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="어댑터를 올리고 내릴 vLLM 서버들 (…/v1, 쉼표로); 비우면 MODEL_URL",
+    )
     model_api_key: SecretStr = Field(default=SecretStr(""), description="모델 서버의 키")
     model_context: int = Field(default=4096, ge=2048, description="모델의 문맥 길이 (토큰)")
     model_connect_s: float = Field(
@@ -156,9 +171,24 @@ class Settings(BaseSettings):
     )
     log_format: Literal["console", "json"] = Field(default="console", description="로그 형식")
 
-    @field_validator("admins", "reviewers", "viewers", mode="before")
     @classmethod
-    def _split_people(cls, value: Any) -> Any:  # noqa: ANN401 - what pydantic hands over
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # would warn where there is no folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from, the first of them wins: secrets come last."""
+        sources = (init_settings, env_settings, dotenv_settings)
+        if not SECRETS.is_dir():
+            return sources
+        return *sources, SecretsSettingsSource(settings_cls, SECRETS)
+
+    @field_validator("admins", "reviewers", "viewers", "model_servers", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:  # noqa: ANN401 - what pydantic hands over
         return (
             [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
@@ -180,6 +210,11 @@ class Settings(BaseSettings):
             msg = "주소에 비밀번호를 넣지 말고 키는 따로 설정해 주세요"
             raise ValueError(msg)
         return value.rstrip("/")
+
+    @field_validator("model_servers")
+    @classmethod
+    def _check_servers(cls, value: list[str]) -> list[str]:
+        return [cls._check_address(url.strip()) for url in value]
 
     @field_validator("webhook_secret")
     @classmethod

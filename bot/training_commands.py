@@ -116,6 +116,26 @@ def augment_data(
     )
 
 
+@data_app.command("ground")
+def ground_data(
+    out: Folder,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="파일", help="question, facts, answer의 JSONL; 비우면 딸린 것"),
+    ] = None,
+    knowledge: Annotated[
+        Path | None, typer.Option(metavar="파일", help="facts가 가리키는 지식; 비우면 기본 지식")
+    ] = None,
+    validation: Annotated[float, typer.Option(help="검증에 남길 몫", min=0.01, max=0.5)] = 0.1,
+) -> None:
+    """찾은 자료만 보고 쓴 답을 학습의 예로 만듭니다: 봇이 묻는 그대로, 자료와 함께."""
+    from training.grounding import ground
+
+    console.do(
+        lambda: ground(file, out, knowledge=knowledge, validation=validation, say=console.say)
+    )
+
+
 @app.command("train")
 def train_model(
     recipe: Annotated[

@@ -72,7 +72,7 @@ class Turns:
         self._delivery = Delivery(database, outbound, desk, speaker, bot_id, terms.notice)
         self._privacy = Privacy(database, outbound, self._delivery, desk, terms)
         self._bot_id = bot_id
-        self._writer = Writer(outbound, self._delivery, consultant)
+        self._writer = Writer(outbound, self._delivery, consultant, bot_id)
 
     async def run(self, turn: Turn, worker_id: str) -> Work[None]:
         """Run one turn: an answer, or an apology; silence only where a human answers.
@@ -489,7 +489,7 @@ class Turns:
             sources=result.sources,
             confidence=result.confidence,
             model=result.model,
-            adapter=self._consultant.adapter if usage else None,
+            adapter=result.adapter,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             first_token_s=result.first_token_s,

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from bot import texts
+from bot.adapters import Chat
 from bot.consult import Consultant, Consultation, Stop
 from bot.delivery import Delivery, Run
 from bot.outbound import AnswerStream, Outbound
@@ -16,10 +17,13 @@ from db.queries import Exchange, Turn
 class Writer:
     """Writes answers, one at a time in a chat."""
 
-    def __init__(self, outbound: Outbound, delivery: Delivery, consultant: Consultant) -> None:
+    def __init__(
+        self, outbound: Outbound, delivery: Delivery, consultant: Consultant, bot_id: int
+    ) -> None:
         self._outbound = outbound
         self._delivery = delivery
         self._consultant = consultant
+        self._bot_id = bot_id
         self._writing: dict[int, _Writing] = {}  # by chat
 
     def begin(self, turn: Turn) -> None:
@@ -75,7 +79,11 @@ class Writer:
         try:
             async with stream:
                 steps = self._consultant.answer(
-                    text, past, writing.stop, tokens_today=turn.tokens_today
+                    text,
+                    past,
+                    writing.stop,
+                    tokens_today=turn.tokens_today,
+                    chat=Chat(self._bot_id, turn.chat_id),
                 )
                 writing.task = asyncio.create_task(_follow(steps, stream))
                 if writing.stop.called:

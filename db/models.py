@@ -1,6 +1,6 @@
 """The tables: customers, their conversations, each message with its one answer, estimates,
 voice messages, feedback, imported knowledge; who works on which chat; what admins do: reviews,
-handoffs, sign-in and the log of it all; and what is found by search.
+handoffs, trials of adapters, sign-in and the log of it all; and what is found by search.
 """
 
 from array import array
@@ -423,6 +423,45 @@ class Review(Base):
     labels: Mapped[list[str]] = mapped_column(JSON, default=list)
     corrected: Mapped[str | None] = mapped_column(Text)
     entry_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class Stage(StrEnum):
+    """How far an adapter has come."""
+
+    TRIAL = "trial"  # answers a share of the chats
+    PROMOTED = "promoted"  # the newest of these answers all others
+    BACK = "back"  # was taken back
+
+
+class Rollout(Base):
+    """An adapter that is tried beside the one before it, and what became of it.
+
+    While it is a trial, `candidate` answers `share` of 100 chats, and the others are `stable`'s,
+    null for the base model. `path` is where the servers find the candidate. From `halted_at` on
+    nobody gets it, since the servers kept refusing it.
+    """
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        CheckConstraint("share BETWEEN 0 AND 100", name="share"),
+        Index(
+            "ix_rollouts_trial",
+            "stage",
+            unique=True,
+            sqlite_where=text("stage = 'trial'"),
+            postgresql_where=text("stage = 'trial'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stable: Mapped[str | None] = mapped_column(String(256))
+    candidate: Mapped[str] = mapped_column(String(256))
+    path: Mapped[str] = mapped_column(Text)
+    share: Mapped[int] = mapped_column(SmallInteger)
+    stage: Mapped[Stage] = mapped_column(String(16))
+    begun_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    halted_at: Mapped[datetime | None]
 
 
 class LoginLink(Base):

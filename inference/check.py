@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
+from inference.prompts import is_refusal
+
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _PRICE = re.compile(
     r"\d[\d,.]*\s*(?:만|천|백)*\s*원|[일이삼사오육칠팔구십백천만]{2,}\s*원|할인|\d+\s*%\s*(?:싸|저렴)"
@@ -16,6 +18,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 _NEGATION = re.compile(
     r"지\s*(?:않|말|마|못)|안\s*(?:돼|되|됩|좋)|(?:^|\s)(?:안|못)\s|없|금지|금물|피하|피해|아니|아닙|삼가"
 )
+# It answers the question, whose words may be negated themselves; what follows is the claim.
+_YES_OR_NO = re.compile(r"^(?:아니요|아뇨|네|예),\s+")
 # What is said not to be done: the last syllables of the verb before "지 마/않/못" or "면 안 되".
 _NEGATED_VERB = re.compile(
     r"([가-힣]+)지\s*(?:않|말|마|못)|([가-힣]+?)(?:면|서는|선)\s*안\s*(?:되|돼|된|됩)"
@@ -89,7 +93,7 @@ def find_change(reworded: str, original: str) -> Problem | None:
         return Problem.NUMBER
     if set(_LATIN.findall(reworded.lower())) != set(_LATIN.findall(original.lower())):
         return Problem.LANGUAGE
-    if any((material in reworded) != (material in original) for material in MATERIALS):
+    if _find_materials(reworded) != _find_materials(original):
         return Problem.MATERIAL
     return Problem.NEGATION if _is_negated(reworded) != _is_negated(original) else None
 
@@ -101,13 +105,15 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
         word.lower() for word in _LATIN.findall(known)
     }:
         return Problem.LANGUAGE
-    if any(material in answer and material not in known for material in MATERIALS):
+    if _find_materials(answer) - _find_materials(known):
         return Problem.MATERIAL
-    if _turns_a_negation(answer, "\n".join(sources)):
+    # What a refusal names is the customer's: no source agrees or disagrees with it.
+    claims = [sentence for sentence in split_sentences(answer) if not is_refusal(sentence)]
+    if _turns_a_negation("\n".join(claims), "\n".join(sources)):
         return Problem.NEGATION
     held = _bigrams("\n".join(sources))
     said = [sentence for source in sources for sentence in split_sentences(source)]
-    for sentence in split_sentences(answer):
+    for sentence in claims:
         own = _bigrams(sentence)
         if own and len(own & held) / len(own) < _MIN_GROUNDED:
             return Problem.UNGROUNDED
@@ -117,6 +123,12 @@ def _find_disagreement(answer: str, known: str, sources: Sequence[str]) -> Probl
         ) != _is_negated(nearest):
             return Problem.NEGATION
     return None
+
+
+def _find_materials(text: str) -> set[str]:
+    # 한지 is paper, but "가능한지" is not.
+    found = {material for material in MATERIALS if material in text}
+    return found if re.search(r"(?<![가-힣])한지", text) else found - {"한지"}
 
 
 def _prices(text: str) -> list[str]:
@@ -141,7 +153,7 @@ def _negated_verbs(text: str) -> set[str]:
 
 
 def _is_negated(sentence: str) -> bool:
-    return _NEGATION.search(sentence) is not None
+    return _NEGATION.search(_YES_OR_NO.sub("", sentence)) is not None
 
 
 def cut_repetition(text: str) -> str | None:

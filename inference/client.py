@@ -152,11 +152,19 @@ class ModelClient:
             return False
 
     async def stream(
-        self, messages: list[ChatMessage], *, max_tokens: int, temperature: float = 0.0
+        self,
+        messages: list[ChatMessage],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        model: str | None = None,
     ) -> AsyncGenerator[str | Usage]:
-        """Yield pieces of the answer's text, then one `Usage`. Raises `ModelError`."""
+        """Yield pieces of the answer's text, then one `Usage`. Raises `ModelError`.
+
+        `model` is asked in place of the client's own, such as an adapter on the same server.
+        """
         body = {
-            "model": self.model,
+            "model": model or self.model,
             "messages": messages,
             "max_tokens": max_tokens,
             "temperature": temperature,
@@ -193,7 +201,7 @@ class ModelClient:
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._begin(body)
-            usage = Usage(self.model, None, None)
+            usage = Usage(body["model"], None, None)
             while True:
                 async with asyncio.timeout_at(deadline):
                     chunk = await _next_chunk(response.content)

@@ -11,6 +11,7 @@ import secrets
 import signal
 import sys
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import structlog
 
 log = structlog.get_logger()
 
+# Tuned to answer from what was found, or to say that it is not there (docs/runs/qwen-grounded).
+TUNED = Path(str(resources.files("inference").joinpath("weights", "grounded.gguf")))
 CONTEXT_TOKENS = 2048  # of each of the parallel requests
 PARALLEL = 2
 _START_LIMIT_S = 60
@@ -31,11 +34,20 @@ class EmbeddedServerError(Exception):
 class EmbeddedServer:
     """The embedded server's process, kept alive from `start` to `stop`."""
 
-    def __init__(self, model: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        adapter: Path | None = None,
+        threads: int | None = None,
+        port: int = 0,
+        api_key: str = "",
+    ) -> None:
         self.model = model
-        self.api_key = secrets.token_urlsafe(24)
+        self.adapter = adapter
+        self.api_key = api_key or secrets.token_urlsafe(24)
         self._threads = threads or min(4, os.cpu_count() or 1)
-        self._port = 0
+        self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -66,6 +78,7 @@ class EmbeddedServer:
         """Start the process and wait until it says where it listens."""
         order = {
             "model": str(self.model),
+            "adapter": str(self.adapter) if self.adapter else None,
             "port": self._port,
             "threads": self._threads,
             "api_key": self.api_key,  # by pipe: a command line can be read by every user
@@ -113,6 +126,8 @@ def _parameters(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has n
     parameters = xllamacpp.CommonParams()
     parameters.model.path = order["model"]
     parameters.model_alias = {Path(order["model"]).stem}
+    if order["adapter"]:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(order["adapter"], 1.0)]
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = order["port"]
     parameters.ui = False

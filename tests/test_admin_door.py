@@ -38,6 +38,9 @@ CHANGING = {
     "/knowledge/entry/k001/remove": ADMIN,
     "/knowledge/import": ADMIN,
     "/estimates/1": REVIEWER,
+    "/adapters/share": ADMIN,
+    "/adapters/promote": ADMIN,
+    "/adapters/back": ADMIN,
 }
 
 

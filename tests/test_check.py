@@ -36,6 +36,11 @@ STARTER = load(starter_path())
         "제거제는 보통 15,000 원 안팎입니다.",
         "먼저  습기가 생긴\n원인을 찾아 고쳐야 합니다!",
         "네.",
+        "네, 범위가 1㎡를 넘으면 전문가에게 맡기는 것이 좋습니다.",
+        "아니요, 먼저 습기가 생긴 원인을 찾아 고쳐야 합니다.",
+        "범위가 1㎡를 넘으면 전문가의 점검이 가능한지 맡기는 것이 좋습니다.",
+        "죄송하지만 출장비를 따로 받지 않는지는 자료에 없어서 모릅니다.",
+        "젖은 벽 위에 바로 새 벽지를 바르지 마세요. 다만 벽지의 값은 자료에 없어서 모릅니다.",
     ],
 )
 def test_a_faithful_answer_passes(answer: str) -> None:
@@ -98,6 +103,15 @@ def test_every_stored_answer_passes_against_its_own_entry(entry: Entry) -> None:
             Problem.UNGROUNDED,
         ),
         (QUESTION, Problem.UNGROUNDED),
+        # Behind words that refuse
+        ("죄송하지만 공사비 30만 원은 자료에 없어서 모릅니다.", Problem.PRICE),
+        ("죄송하지만 식초로 닦는지는 자료에 없어서 모릅니다.", Problem.MATERIAL),
+        (
+            "죄송하지만 저희 가게는 평생 무료로 보증하고 내일 오전에 기사님이 방문하도록 예약해"
+            " 드리며 그밖의 것은 모두 자료에 없어서 모릅니다.",
+            Problem.UNGROUNDED,
+        ),
+        ("아니요, 젖은 벽 위에 바로 새 벽지를 바르세요.", Problem.NEGATION),
     ],
 )
 def test_a_bad_answer_is_named(answer: str, problem: Problem) -> None:

@@ -148,3 +148,16 @@ async def test_a_loop_is_cut_at_a_sentence_and_the_models_work_ended(
         assert answer.text == first
         await model.wait_until_cancelled(1)
         assert (await newest(shop))[0] == "model"
+
+
+async def test_a_model_that_says_it_does_not_know_is_believed(
+    database_url: str, model: ModelServer
+) -> None:
+    refusal = "죄송하지만 이음매의 하얀 것이 몸에 해로운지는 자료에 없어서 모릅니다."
+    model.reply = lambda _: refusal
+    async with open_shop(database_url, model, answer_policy="model") as shop:
+        answer = await say(shop.customer(511), "이음매에 하얀 게 말라붙었는데 해로운가요")
+        assert answer.text == texts.NOT_KNOWN.format(answer=refusal, phone=texts.NO_PHONE)
+        assert texts.BUTTON_ESTIMATE in labels(answer)
+        way, sources, _ = await newest(shop)
+        assert (way, sources) == ("unsure", [])

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from inference.client import ChatMessage
 from inference.knowledge import Entry
-from inference.prompts import MAX_ANSWER_TOKENS, MAX_QUESTION_CHARS, SYSTEM, consultation, strip_ids
+from inference.prompts import (
+    MAX_ANSWER_TOKENS,
+    MAX_QUESTION_CHARS,
+    SYSTEM,
+    as_consultation,
+    consultation,
+    strip_ids,
+)
 
 
 @dataclass
@@ -146,3 +153,14 @@ def test_of_older_turns_the_gist_is_told() -> None:
 def test_ids_that_a_model_copied_are_not_shown(written: str, shown: str) -> None:
     known = [Entry(id_, ("문?",), "기타", ("답.",)) for id_ in ("DB_001", "TRAIN_012", "A-1")]
     assert strip_ids(written, known) == shown
+
+
+def test_what_is_learnt_from_is_what_is_asked() -> None:
+    found = [entry("곰팡이가 왜 생겨요?", "습기 때문입니다."), entry("풀은?", "밀가루풀입니다.")]
+    question, answer = "곰팡이는 왜 그래요?", "습기 때문입니다."
+    said: list[ChatMessage] = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer},
+    ]
+    asked = consultation(question, found, context_tokens=4096)
+    assert as_consultation(said, found) == [*asked, said[1]]

@@ -23,8 +23,9 @@ SECRET = "hunter2"
 
 @pytest.fixture(autouse=True)
 def empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside: neither variables nor a `.env` in the current folder."""
+    """No setting from outside: neither variables nor files."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bot.settings.SECRETS", tmp_path / "secrets")
     for name in Settings.model_fields:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -201,6 +202,78 @@ def test_a_bad_value_is_named_in_one_line_without_itself(
     assert result.stderr.startswith("deepbot: ")
     assert value not in result.output
     assert SECRET not in result.output
+
+
+# Secrets out of files
+
+
+def keep_secret(tmp_path: Path, name: str, value: str | bytes) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(value if isinstance(value, bytes) else value.encode())
+
+
+def test_secrets_are_read_out_of_files_and_never_shown(tmp_path: Path) -> None:
+    keep_secret(tmp_path, "telegram_token", f"{TOKEN}\n")  # as an editor leaves it
+    keep_secret(tmp_path, "MODEL_API_KEY", SECRET)
+    keep_secret(tmp_path, "database_url", f"postgresql://deepbot:{SECRET}@postgres/deepbot\n")
+    keep_secret(tmp_path, "unknown", "1")
+    settings = Settings()
+    assert settings.telegram_token.get_secret_value() == TOKEN
+    assert settings.model_api_key.get_secret_value() == SECRET
+    assert settings.database_url.get_secret_value().endswith(f":{SECRET}@postgres/deepbot")
+    assert settings.sqlite_path is None
+    result = CliRunner().invoke(app, ["settings"])
+    assert result.exit_code == 0
+    for text_ in (result.output, repr(settings)):
+        assert SECRET not in text_
+        assert TOKEN.partition(":")[2] not in text_
+    assert "DATABASE_URL=postgresql://deepbot:***@postgres/deepbot" in result.output
+
+
+def test_the_environment_wins_over_a_file_unless_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_secret(tmp_path, "telegram_token", TOKEN)
+    monkeypatch.setenv("TELEGRAM_TOKEN", "")  # as compose passes on what is not set
+    assert Settings().telegram_token.get_secret_value() == TOKEN
+    monkeypatch.setenv("TELEGRAM_TOKEN", "1:other")
+    assert Settings().telegram_token.get_secret_value() == "1:other"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("database_url", SECRET, "DATABASE_URL"),
+        ("database_url", "", "DATABASE_URL"),  # never SQLite instead
+        ("webhook_secret", f"{SECRET}!", "WEBHOOK_SECRET"),
+        ("telegram_token", SECRET.encode("utf-16"), "UTF-8"),
+    ],
+)
+def test_a_bad_secret_is_named_in_one_line_without_itself(
+    tmp_path: Path, name: str, value: str | bytes, named: str
+) -> None:
+    keep_secret(tmp_path, name, value)
+    result = CliRunner().invoke(app, ["settings"])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert named in result.stderr
+    assert SECRET not in result.output
+
+
+def test_a_secret_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_secret(tmp_path, "telegram_token", TOKEN)
+
+    def refuse(self: Path, encoding: str | None = None) -> str:  # also where root runs the tests
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    result = CliRunner().invoke(app, ["settings"])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "telegram_token: Permission denied" in result.stderr
 
 
 # Logs

@@ -32,7 +32,7 @@ def as_chat(example: Example, setting: Setting) -> list[ChatMessage]:
     """Return the messages of an example as the setting's template takes them."""
     if setting.template == "original":
         return list(example.messages[-2:])  # the first team knew no earlier turns
-    return prompts.as_consultation(example.messages)
+    return prompts.as_consultation(example.messages, example.facts)
 
 
 def encode(

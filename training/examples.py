@@ -4,7 +4,8 @@
     DIR/card.json                            the data card
 
 A line holds `messages` (user and assistant in turn, the last one the answer to learn: the form of
-https://huggingface.co/docs/trl/dataset_formats), and what the split and the card go by.
+https://huggingface.co/docs/trl/dataset_formats), the `facts` before the last question, if there
+are any, and what the split and the card go by.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.client import ChatMessage
+from inference.knowledge import Entry
 from training.errors import TrainingInputError
 
 TRAIN, VALIDATION, CARD = "train.jsonl", "validation.jsonl", "card.json"
@@ -28,6 +30,7 @@ class Example:
     group: str  # examples of one group never stand on both sides of the split
     category: str
     source: str  # the file's name
+    facts: tuple[Entry, ...] = ()  # that the answer is to be given from
 
     @property
     def question(self) -> str:
@@ -77,7 +80,11 @@ def _read(record: dict[str, Any]) -> Example:
     if len(roles) < 2 or roles != ["user", "assistant"] * (len(roles) // 2):
         msg = "roles"
         raise ValueError(msg)
-    return Example(messages, record["group"], record["category"], record["source"])
+    facts = tuple(
+        Entry(each["id"], tuple(each["questions"]), each["category"], tuple(each["answers"]))
+        for each in record["facts"]
+    )
+    return Example(messages, record["group"], record["category"], record["source"], facts)
 
 
 def digest(folder: Path) -> str:

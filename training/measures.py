@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from inference import check
+from inference.prompts import is_refusal
 
 # That one cannot answer, however it is put …
 _DECLINES = re.compile(
@@ -26,7 +27,9 @@ _HEAD = 2  # sentences in which an answer that declines does so
 def declines(answer: str) -> bool:
     """Return whether an answer says that it has none; an empty one is none."""
     return not answer.strip() or any(
-        _DECLINES.search(sentence) or (_LACKS.search(sentence) and _OWN.search(sentence))
+        is_refusal(sentence)
+        or _DECLINES.search(sentence)
+        or (_LACKS.search(sentence) and _OWN.search(sentence))
         for sentence in check.split_sentences(answer)[:_HEAD]
     )
 

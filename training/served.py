@@ -80,7 +80,7 @@ def list_models(url: str, key: str) -> list[dict[str, Any]]:
 
 
 async def _ask(client: ModelClient, example: Example) -> str:
-    chat = prompts.as_consultation(example.messages)[:-1]
+    chat = prompts.as_consultation(example.messages, example.facts)[:-1]
     parts = [
         part
         async for part in client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS)

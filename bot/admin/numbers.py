@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from aiohttp import web
 from rapidfuzz.fuzz import token_set_ratio
 
-from bot.admin import wording
+from bot.admin import comparison, wording
 from bot.admin.door import Door
 from bot.admin.roles import Role
 from bot.admin.view import View
@@ -58,6 +58,7 @@ class NumberPages:
         first = utc_now().astimezone(KOREA).date() - timedelta(days=span - 1)
         since = datetime.combine(first, time.min, KOREA).astimezone(UTC)
         figures = await self._database.insist(lambda c: numbers.read(c, since))
+        found = await self._database.insist(comparison.read)
         return self._view.page(
             request,
             "numbers",
@@ -66,6 +67,8 @@ class NumberPages:
             questions=draw(figures.questions, first, span),
             ways=[(wording.WAYS[way], count) for way, count in figures.ways],
             groups=await asyncio.to_thread(group, figures.unanswered),
+            trial=await asyncio.to_thread(comparison.compare, found) if found else None,
+            stages=wording.STAGES,
             span=span,
             spans=_SPANS,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from bot.admin.adapters import AdapterPages
 from bot.admin.door import Door, redirect
 from bot.admin.estimates import EstimatePages
 from bot.admin.export import ExportPages
@@ -64,6 +65,7 @@ def create_app(
     KnowledgePages(database, library, view).add_routes(app, door)
     EstimatePages(database, view, shop_name, shop_phone).add_routes(app, door)
     ExportPages(database).add_routes(app, door)
+    AdapterPages(database).add_routes(app, door)
     NumberPages(database, view).add_routes(app, door)
     LogPages(database, view, roles).add_routes(app, door)
     return app

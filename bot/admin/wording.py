@@ -1,7 +1,7 @@
 """What the pages say in Korean that no template does."""
 
 from bot.admin.roles import Role
-from db.models import Way
+from db.models import Stage, Way
 
 VERDICTS = {"good": "맞아요", "bad": "고쳐야 해요"}
 LABELS = {
@@ -37,6 +37,7 @@ OUTCOMES = {
     "away": "인식기에 닿지 못함",
 }
 PROGRESS = {"new": "새 문의", "called": "연락함", "won": "계약", "lost": "취소"}
+STAGES = {Stage.TRIAL: "시험 중", Stage.PROMOTED: "모두에게", Stage.BACK: "되돌림"}
 ACTIONS = {
     "sign_in": "로그인",
     "sign_out": "로그아웃",
@@ -54,6 +55,10 @@ ACTIONS = {
     "give_back": "봇에게 돌려줌",
     "progress": "견적 상태 바꿈",
     "estimate": "견적 읽음",
+    "adapter_try": "어댑터 시험 시작",
+    "adapter_share": "어댑터 몫 바꿈",
+    "adapter_promote": "어댑터 올림",
+    "adapter_back": "어댑터 되돌림",
 }
 PROBLEMS = {
     400: ("잘못된 요청이에요", "입력한 내용을 다시 확인해 주세요."),
@@ -64,7 +69,10 @@ PROBLEMS = {
     403: ("할 수 없는 일이에요", "권한이 없거나, 오래된 화면이에요. 새로 고친 뒤 다시 해 주세요."),
     404: ("찾을 수 없어요", "없는 주소이거나 지워진 내용이에요."),
     405: ("할 수 없는 일이에요", "이 주소에서는 쓸 수 없는 방법이에요."),
-    409: ("지금은 할 수 없어요", "다른 관리자가 맡고 있거나, 이미 봇에게 돌려준 대화예요."),
+    409: (
+        "지금은 할 수 없어요",
+        "다른 관리자가 맡고 있거나, 그 사이에 끝난 일이에요. 새로 고쳐 주세요.",
+    ),
     410: (
         "쓸 수 없는 링크예요",
         "이미 썼거나 시간이 지난 로그인 링크예요. 봇에게 /admin 을 다시 보내 주세요.",
