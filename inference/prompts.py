@@ -114,7 +114,11 @@ def as_consultation(
     *past, asked, answer = messages
     content = "".join([*map(_state, entries), _ask(asked["content"])])
     question: ChatMessage = {"role": "user", "content": content}
-    return [{"role": "system", "content": SYSTEM}, *past, question, answer]
+    earlier = [
+        {**each, "content": _disarm(each["content"])} if each["role"] == "user" else each
+        for each in past
+    ]
+    return [{"role": "system", "content": SYSTEM}, *earlier, question, answer]
 
 
 def is_refusal(sentence: str) -> bool:
@@ -134,7 +138,15 @@ def _state(entry: Entry) -> str:
 
 
 def _ask(question: str) -> str:
-    return f"손님 질문: {question}"
+    return f"손님 질문: {_disarm(question)}"
+
+
+def _disarm(words: str) -> str:
+    """Return a customer's words so that they name no special token, whatever the template.
+
+    A model's own template passes on `<|im_end|>`, and llama.cpp takes a bare `</s>` for one too.
+    """
+    return words.replace("<", "＜")
 
 
 def _summarize(past: Sequence[PastExchange], room: int) -> str:
@@ -143,7 +155,7 @@ def _summarize(past: Sequence[PastExchange], room: int) -> str:
     head = "[앞선 대화]\n"
     room -= len(head) + 1
     for exchange in reversed(past):
-        line = f"- {_gist(exchange.question)} → {_gist(exchange.answer)}\n"
+        line = f"- {_gist(_disarm(exchange.question))} → {_gist(exchange.answer)}\n"
         if len(line) > room:
             break
         lines.insert(0, line)
@@ -166,6 +178,6 @@ def count_tokens(chars: int) -> int:
 def _as_messages(past: Iterable[PastExchange]) -> list[ChatMessage]:
     messages: list[ChatMessage] = []
     for exchange in past:
-        messages.append({"role": "user", "content": exchange.question})
+        messages.append({"role": "user", "content": _disarm(exchange.question)})
         messages.append({"role": "assistant", "content": exchange.answer})
     return messages
