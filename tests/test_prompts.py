@@ -1,5 +1,6 @@
 """The prompt: its order, its budget, and that a customer's words stay a customer's."""
 
+import unicodedata
 from dataclasses import dataclass
 
 import pytest
@@ -133,6 +134,11 @@ def test_a_customer_names_no_special_token_of_any_model() -> None:
     for chat in (consultation(mark, [], past, context_tokens=4096), learnt):
         assert any("im_end" in message["content"] for message in chat)
         assert not any("<" in message["content"] for message in chat)
+
+
+def test_letters_come_composed() -> None:
+    chat = consultation(unicodedata.normalize("NFD", "도배"), [], context_tokens=4096)
+    assert chat[-1]["content"].endswith("도배")
 
 
 def test_only_the_first_question_and_answer_of_an_entry_are_given() -> None:
