@@ -4,6 +4,7 @@ Training, serving and evaluation call the same functions, so that what was train
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -114,7 +115,11 @@ def as_consultation(
     *past, asked, answer = messages
     content = "".join([*map(_state, entries), _ask(asked["content"])])
     question: ChatMessage = {"role": "user", "content": content}
-    return [{"role": "system", "content": SYSTEM}, *past, question, answer]
+    earlier = [
+        {**each, "content": _clean(each["content"])} if each["role"] == "user" else each
+        for each in past
+    ]
+    return [{"role": "system", "content": SYSTEM}, *earlier, question, answer]
 
 
 def is_refusal(sentence: str) -> bool:
@@ -134,7 +139,16 @@ def _state(entry: Entry) -> str:
 
 
 def _ask(question: str) -> str:
-    return f"손님 질문: {question}"
+    return f"손님 질문: {_clean(question)}"
+
+
+def _clean(words: str) -> str:
+    """Return a customer's words so that every server reads the same, and no special token.
+
+    A model's own template passes `<|im_end|>` on, llama.cpp takes a bare `</s>` for one too, and
+    it does not compose letters (NFC), as many tokenizers do.
+    """
+    return unicodedata.normalize("NFC", words).replace("<", "＜")
 
 
 def _summarize(past: Sequence[PastExchange], room: int) -> str:
@@ -143,7 +157,7 @@ def _summarize(past: Sequence[PastExchange], room: int) -> str:
     head = "[앞선 대화]\n"
     room -= len(head) + 1
     for exchange in reversed(past):
-        line = f"- {_gist(exchange.question)} → {_gist(exchange.answer)}\n"
+        line = f"- {_gist(_clean(exchange.question))} → {_gist(exchange.answer)}\n"
         if len(line) > room:
             break
         lines.insert(0, line)
@@ -166,6 +180,6 @@ def count_tokens(chars: int) -> int:
 def _as_messages(past: Iterable[PastExchange]) -> list[ChatMessage]:
     messages: list[ChatMessage] = []
     for exchange in past:
-        messages.append({"role": "user", "content": exchange.question})
+        messages.append({"role": "user", "content": _clean(exchange.question)})
         messages.append({"role": "assistant", "content": exchange.answer})
     return messages

@@ -37,6 +37,7 @@ class StageRecord(_Record):
     stage: Stage
     passed: bool | None  # None: it could not be asked, or makes no sense after what failed
     why: str  # the difference, or why it was not asked; empty where it passed
+    tolerance: Tolerance | None = None  # None where nothing was measured
     values: int = 0
     mean: float | None = None
     worst: float | None = None
@@ -51,7 +52,6 @@ class GateRecord(_Record):
     stages: list[StageRecord]
     probes: int
     precision: Precision
-    tolerance: Tolerance
     server: str  # its address without secrets, or a merged model's folder
     model: str  # the name it serves
     adapter_digest: str

@@ -8,15 +8,14 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from training import encoding, machine, trained
-from training.agreement import TOLERANCES, Agreement, Precision, Step, Tolerance, compare
+from training import encoding, machine, trained, weights
+from training.agreement import Precision
 from training.errors import TrainingError, TrainingInputError
 from training.files import write_json
 from training.gate import GATE, STAGES, GateRecord, Stage, StageRecord, digest
 from training.merged import MergedFolder
 from training.probes import Probe, make_probes
-from training.progress import Say, counting, tell
-from training.reference import Reference, memory_explained
+from training.progress import Say, counting
 from training.runs import Run, open_run
 from training.subjects import RefusedError, Subject, open_server
 
@@ -59,7 +58,6 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
     """Compare a run with what serves it. Raises `TrainingError`, `TrainingInputError`."""
     adapter_digest = digest(run.folder)  # of what is compared, whatever comes after
     tokenizer = trained.load_tokenizer(run)
-    tolerance = TOLERANCES[subject.precision]
     probes = _make_probes(run, subject, tokenizer)
     stages = _check_texts(probes, subject, tokenizer)
     asked: tuple[Stage, ...] = ("base", "adapter")
@@ -69,10 +67,10 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
         stages.append(StageRecord(stage="base", passed=None, why=_MERGED))
         asked = ("merge",)
     if stages[1].passed:
-        with memory_explained():
-            stages += _check_weights(run, subject, base, probes, tokenizer, asked, tolerance)
+        prompts = {each.name: encoding.prompt_ids(each.chat, tokenizer) for each in probes}
+        stages += weights.check_weights(run, subject, base, prompts, asked)
     else:
-        stages += [StageRecord(stage=each, passed=None, why=_POINTLESS) for each in asked]
+        stages += [weights.skip(each) for each in asked]
     failed = next((each.stage for each in stages if each.passed is False), None)
     return GateRecord(
         passed=failed is None,
@@ -80,7 +78,6 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
         stages=stages,
         probes=len(probes),
         precision=subject.precision,
-        tolerance=tolerance,
         server=subject.shown,
         model=subject.model,
         adapter_digest=adapter_digest,
@@ -90,7 +87,6 @@ def check(run: Run, subject: Subject, base: Path | None) -> GateRecord:
     )
 
 
-_POINTLESS = "앞 단계가 달라 재지 않음"
 _MERGED = "어댑터가 따로 없어 바탕 모델만 물을 수 없음"
 
 
@@ -179,69 +175,3 @@ def _point(
         return f"{tokenizer.decode(known)!r} {part}"
 
     return f"“{probe.name}”의 {place + 1}번째 토큰부터 우리는 {show(ours)}, 서버는 {show(theirs)}"
-
-
-def _check_weights(
-    run: Run,
-    subject: Subject,
-    base: Path | None,
-    probes: Sequence[Probe],
-    tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[Stage],
-    tolerance: Tolerance,
-) -> list[StageRecord]:
-    prompts = [encoding.prompt_ids(probe.chat, tokenizer) for probe in probes]
-    answers: dict[Stage, list[list[Step]]] = {}
-    with counting("답", len(prompts) * len(asked)) as advance:
-        for stage in asked:
-            answers[stage] = []
-            for prompt in prompts:
-                answers[stage].append(subject.answer(prompt, adapter=stage != "base"))
-                advance(1)
-    subject.close()  # a merged model and the reference need not be in memory together
-    reference = Reference(run, base, say=tell)
-    found: list[StageRecord] = []
-    for stage in asked:
-        if found and not found[-1].passed:
-            found.append(StageRecord(stage=stage, passed=None, why=_POINTLESS))
-        else:
-            found.append(_judge(stage, reference, prompts, answers[stage], probes, tolerance))
-    return found
-
-
-def _judge(
-    stage: Stage,
-    reference: Reference,
-    prompts: Sequence[Sequence[int]],
-    answers: Sequence[Sequence[Step]],
-    probes: Sequence[Probe],
-    tolerance: Tolerance,
-) -> StageRecord:
-    def agree(*, adapter: bool) -> Agreement:
-        followed = [
-            reference.follow(prompt, steps, adapter=adapter)
-            for prompt, steps in zip(prompts, answers, strict=True)
-        ]
-        return compare(answers, followed, tolerance)
-
-    if any(step.token >= reference.vocabulary for steps in answers for step in steps):
-        return StageRecord(stage=stage, passed=False, why="모델의 어휘가 더 큼")
-    agreement = agree(adapter=stage != "base")
-    why = ""
-    if not agreement.fits(tolerance):
-        why = (
-            f"평균 {agreement.mean:.3f} (허용 {tolerance.mean}), 최대 {agreement.worst:.2f}"
-            f" (허용 {tolerance.worst}; “{probes[agreement.worst_probe].name}”), 같은 답"
-            f" {agreement.answers:.0%} (적어도 {tolerance.answers:.0%})"
-        )
-    if stage in {"adapter", "merge"} and agree(adapter=False).mean < agreement.mean:
-        why = f"{why}; 어댑터 없는 바탕 모델에 더 가까움".lstrip("; ")
-    return StageRecord(
-        stage=stage,
-        passed=not why,
-        why=why,
-        values=agreement.values,
-        mean=agreement.mean,
-        worst=agreement.worst,
-        answers=agreement.answers,
-    )

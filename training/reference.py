@@ -14,6 +14,8 @@ from training.errors import TrainingError, TrainingInputError
 from training.progress import Say
 from training.runs import Run
 
+_NEVER = -100.0  # nats: of a token that only the other model has
+
 
 class Reference:
     """Follows answers token by token; one model in memory serves with the adapter and without."""
@@ -24,7 +26,6 @@ class Reference:
             self._model = trained.load_run(run, base, say=say)[0]
         else:
             self._model = load_adapted(run, base, say=say).eval()
-        self.vocabulary = int(self._model.config.vocab_size)
 
     def follow(
         self, prompt: Sequence[int], steps: Sequence[Step], *, adapter: bool
@@ -36,10 +37,20 @@ class Reference:
         for step, row in zip(steps, rows, strict=True):
             best = int(row.argmax())
             wanted = {step.token, *step.top}
-            found.append(
-                Followed(best, float(row[best]), {token: float(row[token]) for token in wanted})
-            )
+            said = {each: float(row[each]) if each < len(row) else _NEVER for each in wanted}
+            found.append(Followed(best, float(row[best]), said))
         return found
+
+    @contextmanager
+    def other_kernels(self) -> Iterator[None]:
+        """Compute attention by its plain formula, as exact and rounded elsewhere."""
+        model = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+        before = model.config._attn_implementation
+        model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            model.set_attn_implementation(before)
 
     @contextmanager
     def _bare(self) -> Iterator[None]:
@@ -86,5 +97,6 @@ def read_logprobs(
 ) -> torch.Tensor:
     """Return the log-probabilities at each token of an answer: (tokens, vocabulary) in float32."""
     ids = torch.tensor([[*prompt, *answer[:-1]]], device=model.device)
+    ids = ids.clamp(max=model.config.vocab_size - 1)  # another model may have more tokens
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(answer)).logits[0]
     return torch.log_softmax(logits.float(), dim=-1)
