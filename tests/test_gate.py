@@ -154,9 +154,14 @@ def test_an_adapter_changed_after_the_gate_is_not_served(world: Trained, run: Pa
         assert ask(run, "--url", server.url, base=world.base).exit_code == 0
     (run / ADAPTER / "README.md").write_text("a card is no part of it", encoding="utf-8")
     require_passed(run)
+    recorded = ["gate", str(run), "--recorded"]  # what stands before a container's model
+    assert CliRunner().invoke(app, recorded).exit_code == 0
     cut_rank(run / ADAPTER, 4)
     with pytest.raises(TrainingInputError, match="어댑터가 바뀌었어요"):
         require_passed(run)
+    refused = CliRunner().invoke(app, recorded)
+    assert refused.exit_code == 2
+    assert "어댑터가 바뀌었어요" in one_line(refused)
 
 
 def break_template(server: VllmServer, world: Trained, tmp_path: Path) -> None:
