@@ -82,6 +82,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(TRAINING): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[dev,train]' || \
+	    --editable '.[dev,train,checks]' || \
 	  { echo "학습에 쓰는 패키지를 설치하지 못했어요. 연결과 디스크(GPU가 있는 곳에서는 5 GB쯤)를 확인해 주세요." >&2; exit 1; }
 	@touch $@
