@@ -12,7 +12,7 @@ KILLS ?= 200
 .PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile vllm-check
 
 help: ## 이 목록
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(INSTALLED) ## .venv에 모두 설치하고 모델을 받기 (다시 해도 됨)
 	@$(BIN)/deepbot models fetch
