@@ -11,7 +11,7 @@ import structlog
 from bot import fixed, metrics, texts
 from bot.adapters import Adapters, Chat
 from bot.gate import FullError, Gate
-from bot.inquiry import Inquiry, inquire
+from bot.inquiry import MOST_SUGGESTED, Inquiry, inquire
 from bot.settings import AnswerPolicy
 from db.arms import ADAPTER_MISSED
 from db.models import Way
@@ -262,13 +262,23 @@ class Consultant:
         if work.error and work.error.startswith("check_"):
             metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
         if not work.error and (text := work.written.strip()):
-            if prompts.is_refusal(check.split_sentences(text)[0]):
-                work.facts = []
-                text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
-                return work.result(text, Way.UNSURE, offers=("human", "estimate"))
+            sentences = check.split_sentences(text)
+            if prompts.is_refusal(sentences[0]):
+                return self._say_not_known(work, text, is_bare=len(sentences) == 1)
             return work.result(text, Way.MODEL)
         work.take(1)
         return work.result(texts.FALLBACK.format(answer=work.stored()), Way.FALLBACK, work.error)
+
+    def _say_not_known(self, work: "_Work", text: str, *, is_bare: bool) -> Consultation:
+        """Say that the model found no answer in what it was given; that is held out all the same.
+
+        A small model refuses more than it must (docs/runs/qwen-grounded).
+        """
+        work.suggestions = [*work.inquiry.entries, *work.suggestions][:MOST_SUGGESTED]
+        if is_bare:
+            work.facts = []
+        text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
+        return work.result(text, Way.UNSURE, offers=("human", "estimate"))
 
     def _stopped(self, work: "_Work") -> Consultation:
         """Return what was shown of a stopped answer, as far as it passes the check."""
