@@ -206,16 +206,17 @@ def _next(
 ) -> Iterator[str]:
     """Yield the gate's command for what is served without it."""
     run, merged = _find_run(adapter), adapter is None
-    command = ["deepbot", "gate", str(run or "학습"), "--url", f"{plan.servers[0].root}/v1"]
-    command += ["--model", order.adapters[0].name if order.adapters else order.name]
+    options = ["--url", f"{plan.servers[0].root}/v1"]
+    options += ["--model", order.adapters[0].name if order.adapters else order.name]
     if model and not merged and order.base.stored_bytes is None:
-        command += ["--base", str(model)]
+        options += ["--base", str(model)]
     if precision == "quantised":
-        command += ["--precision", precision]
+        options += ["--precision", precision]
     # The run is read in bf16 beside the server, which leaves a tenth of its card.
     left = order.gpu_gb * GIB * (1 - UTILIZATION)
     full = order.base.shape.weight_bytes("bf16") > left / 2
-    line = f"{'CUDA_VISIBLE_DEVICES= ' if full else ''}{shlex.join(command)}"
+    line = f"deepbot gate {shlex.quote(str(run)) if run else '학습'} {shlex.join(options)}"
+    line = f"CUDA_VISIBLE_DEVICES= {line}" if full else line
     yield ""
     yield "# 관문을 지나지 않고 올려요. 준비되면 다른 창에서 재 주세요:"
     yield f"#   {line}" if run else f"#   {line}  (학습: 그 학습의 폴더)"
