@@ -63,10 +63,11 @@ class GateRecord(_Record):
 def read_gate(adapter: Path) -> GateRecord | None:
     """Read what the gate found of a run's folder or its adapter's; None where it was not asked.
 
-    Raises `TrainingInputError`.
+    An adapter's folder may hold its record itself, as where a server has it. Raises
+    `TrainingInputError`.
     """
     own = _find_own(adapter)
-    path = own.parent / GATE
+    path = own / GATE if (own / GATE).exists() else own.parent / GATE
     try:
         return GateRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
