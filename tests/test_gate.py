@@ -150,6 +150,46 @@ def test_a_good_adapter_passes_and_may_be_served(world: Trained, run: Path) -> N
     assert {"base", "ko"} <= set(server.asked)
 
 
+@pytest.fixture(scope="module")
+def passed(world: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its gate's record."""
+    run = shutil.copytree(world.run, tmp_path_factory.mktemp("passed") / "run")
+    with make_server(world).serve() as server:
+        result = ask(run, "--url", server.url, base=world.base)
+    assert result.exit_code == 0, result.stderr
+    return run
+
+
+@pytest.mark.parametrize("layout", ["run", "its adapter", "adapter alone"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_has_passed_may_be_tried_from_where_servers_have_it(
+    layout: str,
+    passed: Path,
+    tmp_path: Path,
+    database_url: str,
+    model: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = loaded = passed / ADAPTER
+    if layout == "run":
+        given = passed
+    if layout == "adapter alone":
+        given = loaded = shutil.copytree(passed / ADAPTER, tmp_path / "adapters" / "ko-2026-12")
+        shutil.copy(passed / GATE, given)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MODEL_URL", model.url)
+    line = ["adapters", "try", "ko-2026-12", str(given)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, line)
+    assert result.exit_code == 0, result.stderr
+    assert model.adapters == {"ko-2026-12": str(loaded)}
+    assert (loaded / "adapter_config.json").is_file()  # where vLLM looks
+    if layout == "adapter alone":
+        cut_rank(loaded, 4)
+        with pytest.raises(TrainingInputError, match="어댑터가 바뀌었어요"):
+            require_passed(loaded)
+
+
 def test_an_adapter_changed_after_the_gate_is_not_served(world: Trained, run: Path) -> None:
     with make_server(world).serve() as server:
         assert ask(run, "--url", server.url, base=world.base).exit_code == 0
@@ -185,6 +225,15 @@ def break_base(server: VllmServer, world: Trained, tmp_path: Path) -> None:
     server.adapters["ko"] = load_adapter(other, world.run / ADAPTER)
 
 
+def enlarge_base(server: VllmServer, world: Trained, tmp_path: Path) -> None:
+    """Another base, which says tokens that ours does not have."""
+    break_base(server, world, tmp_path)
+    for model in (server.base, server.adapters["ko"]):
+        model.resize_token_embeddings(model.config.vocab_size + 64, mean_resizing=False)
+        rows = model.get_output_embeddings().weight.data
+        rows[-64:] = 2 * rows[:64]
+
+
 def break_adapter(server: VllmServer, world: Trained, tmp_path: Path) -> None:
     cut = shutil.copytree(world.run / ADAPTER, tmp_path / "cut")
     cut_rank(cut, 4)
@@ -217,10 +266,11 @@ Fault = Callable[[VllmServer, Trained, Path], None]
         (break_template, "template", "“짧은 질문”의 2번째 토큰부터 우리는 '### System"),
         (break_tokenizer, "tokenizer", "번째 토큰부터"),
         (break_base, "base", "허용"),
+        (enlarge_base, "base", "허용"),
         (break_adapter, "adapter", "허용"),
         (forget_adapter, "adapter", "어댑터 없는 바탕 모델에 더 가까움"),
     ],
-    ids=["template", "tokenizer", "base", "rank cut", "no adapter"],
+    ids=["template", "tokenizer", "base", "larger base", "rank cut", "no adapter"],
 )
 def test_a_fault_is_called_by_its_stage(
     fault: Fault, stage: str, said: str, world: Trained, run: Path, tmp_path: Path
@@ -405,6 +455,23 @@ def test_one_thing_is_compared(arguments: list[str], world: Trained, run: Path) 
     result = ask(run, *arguments, base=world.base)
     assert result.exit_code == 2
     assert "--url과 --merged" in one_line(result)
+
+
+def test_a_server_that_says_no_probabilities_passes_nothing(world: Trained, run: Path) -> None:
+    server = make_server(world)
+    server.says_logprobs = False
+    with server.serve():
+        result = ask(run, "--url", server.url, base=world.base)
+    assert result.exit_code == 1
+    assert "로그 확률을 주지 않아" in one_line(result)
+    assert not (run / GATE).exists()
+
+
+def test_an_address_that_is_none_is_said(world: Trained, run: Path) -> None:
+    result = ask(run, "--url", "http://shop:secret@[::1", base=world.base)
+    assert result.exit_code == 2
+    assert "주소를 읽을 수 없어요" in one_line(result)
+    assert "secret" not in result.output
 
 
 def test_no_server_and_no_run_are_one_line(world: Trained, run: Path, tmp_path: Path) -> None:

@@ -63,9 +63,11 @@ class GateRecord(_Record):
 def read_gate(adapter: Path) -> GateRecord | None:
     """Read what the gate found of a run's folder or its adapter's; None where it was not asked.
 
-    Raises `TrainingInputError`.
+    An adapter's folder may hold its record itself, as where a server has it. Raises
+    `TrainingInputError`.
     """
-    return _read(_find_own(adapter).parent / GATE)
+    own = _find_own(adapter)
+    return _read(own / GATE if (own / GATE).exists() else own.parent / GATE)
 
 
 def _read(path: Path) -> GateRecord | None:
