@@ -162,8 +162,9 @@ async def check_load(server: Server, model: str) -> str:
     """Many customers ask at once."""
     cached = await server.measure("prefix_cache_hits_total")
     queried = await server.measure("prefix_cache_queries_total")
+    chats = [question(number) for number in range(AT_ONCE)]
     before = time.monotonic()
-    done = await asyncio.gather(*(_timed(server, model, number) for number in range(AT_ONCE)))
+    done = await asyncio.gather(*(_timed(server, model, chat) for chat in chats))
     seconds = time.monotonic() - before
     tokens = sum(tokens for _, tokens in done)
     cached = await server.measure("prefix_cache_hits_total") - cached
@@ -177,11 +178,11 @@ async def check_load(server: Server, model: str) -> str:
     )
 
 
-async def _timed(server: Server, model: str, number: int) -> tuple[float, int]:
+async def _timed(server: Server, model: str, chat: list[ChatMessage]) -> tuple[float, int]:
     before = time.monotonic()
     first = 0.0
     async with open_client(server, model) as client:
-        async for part in client.stream(question(number), max_tokens=_TOKENS):
+        async for part in client.stream(chat, max_tokens=_TOKENS):
             first = first or time.monotonic() - before
             usage = part
     assert isinstance(usage, Usage)
@@ -198,7 +199,7 @@ async def ask(server: Server, model: str, chat: list[ChatMessage]) -> tuple[str,
 
 def open_client(server: Server, model: str) -> ModelClient:
     """Return the bot's client, with patience for a busy machine."""
-    limits = TimeLimits(first_token=600, total=1200)
+    limits = TimeLimits(connect=60, first_token=600, total=1200)
     return ModelClient(server.url, model, api_key=KEY, limits=limits)
 
 
