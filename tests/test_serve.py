@@ -302,7 +302,7 @@ def test_the_gate_is_not_asked(tmp_path: Path, asked: list[tuple[Path, str]], op
 
 
 def write_gate(folder: Path, adapter_digest: str, stage: gate.Stage, **more: object) -> None:
-    record = {
+    record: dict[str, object] = {
         "passed": True,
         "failed": None,
         "stages": [{"stage": stage, "passed": True, "why": ""}],
