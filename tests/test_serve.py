@@ -328,6 +328,10 @@ def test_a_record_counts_for_its_precision_only(tmp_path: Path) -> None:
     write_gate(shop, gate.digest(shop), "adapter")
     assert PASSED in refused(*wished, "48", code=1)
     assert "--precision quantised" in refused(*wished, "24")
+    recorded = ["gate", "shop", "--recorded", "--precision"]
+    runner = CliRunner()
+    codes = [runner.invoke(cli.app, [*recorded, each]).exit_code for each in ("bf16", "quantised")]
+    assert codes == [0, 2]
     write_gate(shop, gate.digest(shop), "adapter", precision="quantised")
     assert PASSED in refused(*wished, "24", code=1)
     assert "--precision bf16" in refused(*wished, "48")
