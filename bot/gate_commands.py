@@ -52,7 +52,7 @@ def compare_with_served(
     if recorded:
         from training.gate import require_passed
 
-        console.do(lambda: require_passed(run))
+        console.do(lambda: require_passed(run, precision=precision))
         console.say(f"관문을 지난 어댑터예요: {run}")
         return
     from training.gating import Order, run_gate

@@ -328,6 +328,10 @@ def test_a_record_counts_for_its_precision_only(tmp_path: Path) -> None:
     write_gate(shop, gate.digest(shop), "adapter")
     assert PASSED in refused(*wished, "48", code=1)
     assert "--precision quantised" in refused(*wished, "24")
+    recorded = ["gate", "shop", "--recorded", "--precision"]
+    runner = CliRunner()
+    codes = [runner.invoke(cli.app, [*recorded, each]).exit_code for each in ("bf16", "quantised")]
+    assert codes == [0, 2]
     write_gate(shop, gate.digest(shop), "adapter", precision="quantised")
     assert PASSED in refused(*wished, "24", code=1)
     assert "--precision bf16" in refused(*wished, "48")
@@ -539,8 +543,6 @@ async def test_it_serves_until_told_to_end(tmp_path: Path, program: str) -> None
         assert [body["model"] for body in asked] == ["ldcc-solar", "shop"]
         assert all(body["messages"][0]["content"] == prompts.SYSTEM for body in asked)
         ((pid, _, template, names),) = lines(tmp_path / "started.jsonl")
-        assert "VLLM_API_KEY" in names
-        assert not {"TELEGRAM_TOKEN", "MODEL_API_KEY"} & set(names)
         assert template == prompts.TEMPLATES["sections"]
 
         # One that dies comes back.
@@ -552,6 +554,8 @@ async def test_it_serves_until_told_to_end(tmp_path: Path, program: str) -> None
     assert process.returncode == 0
     assert KEY not in printed + rest.decode() + errors.decode()
     assert not is_alive(second)
+    assert "VLLM_API_KEY" in names
+    assert not {"TELEGRAM_TOKEN", "MODEL_API_KEY"} & set(names)
 
 
 async def until_said(process: asyncio.subprocess.Process, words: str) -> str:
@@ -573,12 +577,8 @@ async def test_replicas_stand_behind_a_router(tmp_path: Path, program: str) -> N
     arguments = (*arguments_for(tmp_path, program, port), "--replicas", "2", "--router", router)
     async with started(*arguments, cwd=tmp_path, **changes) as process:
         said = await until_said(process, "vllm-router, 서버 2개")
-        assert f"준비됐어요: http://127.0.0.1:{port}/v1" in said
-        assert len(lines(tmp_path / "asked.jsonl")) == 4  # both are ready before it
-        ((pid, asked, names),) = lines(tmp_path / "routers.jsonl")
-        urls = [f"http://127.0.0.1:{port + each}" for each in (1, 2)]
-        assert asked[asked.index("--worker-urls") + 1 :][:2] == urls
-        assert not {"MODEL_API_KEY", "VLLM_API_KEY", "telegram_token"} & set(names)
+        asked = lines(tmp_path / "asked.jsonl")
+        ((pid, flags, names),) = lines(tmp_path / "routers.jsonl")
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(lines(tmp_path / "routers.jsonl")) == 2)
         process.send_signal(signal.SIGTERM)
@@ -588,6 +588,11 @@ async def test_replicas_stand_behind_a_router(tmp_path: Path, program: str) -> N
     ]
     assert len(pids) == 4
     assert not any(map(is_alive, pids))
+    assert f"준비됐어요: http://127.0.0.1:{port}/v1" in said
+    assert len(asked) == 4  # both servers are ready before it
+    urls = [f"http://127.0.0.1:{port + each}" for each in (1, 2)]
+    assert flags[flags.index("--worker-urls") + 1 :][:2] == urls
+    assert not {"MODEL_API_KEY", "VLLM_API_KEY", "telegram_token"} & set(names)
 
 
 def test_without_a_router_replicas_are_not_started(tmp_path: Path, program: str) -> None:
