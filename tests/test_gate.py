@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import re
 import shutil
 from collections.abc import Callable
@@ -528,8 +527,7 @@ def test_what_is_the_same_agrees_and_a_shift_is_measured(
 
     agreement = compare(steps, [[follow(step) for step in each] for each in steps], TOLERANCE)
     assert agreement.mean == pytest.approx(abs(shift))
-    likeliest = max(value for each in tops for top in each for value in top.values())
-    assert agreement.worst == pytest.approx(abs(shift) * math.exp(likeliest + max(shift, 0)))
+    assert agreement.worst == pytest.approx(abs(shift))
     assert agreement.values == sum(len(top) for each in tops for top in each)
 
 
@@ -543,14 +541,6 @@ def test_only_a_clear_lead_makes_another_answer(lead: float, same: float) -> Non
     agreement = compare([[said, said], [said]], [[agreed, agreed], [other]], TOLERANCE)
     assert agreement.answers == same
     assert agreement.other_probe == (None if same == 1 else 1)
-
-
-def test_what_nobody_would_say_hardly_counts() -> None:
-    said = Step(1, {1: -0.01, 2: -12.0})
-    row = Followed(1, -0.01, {1: -0.01, 2: -18.0})
-    agreement = compare([[said]], [[row]], TOLERANCE)
-    assert agreement.mean < 1e-4
-    assert agreement.worst < 1e-4
 
 
 def test_without_probabilities_nothing_is_passed() -> None:
