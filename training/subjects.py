@@ -225,16 +225,18 @@ class LlamaServer:
         """Answer by one token a request.
 
         Of a token that speculation has guessed, and of the bytes of one character together, it
-        says no probabilities of their own. Its cache keeps the prompt.
+        says no probabilities of their own. Within an answer its cache keeps the prompt; at first
+        it is told to read it, since what it keeps it takes for another adapter's scale too.
         """
         body: dict[str, Any] = {"n_predict": 1, "n_probs": TOP, "return_tokens": True}
-        body |= {"temperature": 0, "repeat_penalty": 1.0, "cache_prompt": True}
+        body |= {"temperature": 0, "repeat_penalty": 1.0, "id_slot": 0}
         if not adapter:
             body["lora"] = [{"id": each, "scale": 0.0} for each in self._adapters]
         steps: list[Step] = []
         while len(steps) < ANSWER_TOKENS:
             ids = [*prompt, *(step.token for step in steps)]
-            got = self._http.post("completion", {**body, "prompt": ids}, _Stepped)
+            asked = {**body, "prompt": ids, "cache_prompt": bool(steps)}
+            got = self._http.post("completion", asked, _Stepped)
             said = got.completion_probabilities
             top = {each.id: each.logprob for each in said[0].top_logprobs} if said else {}
             steps += [Step(token, top) for token in got.tokens]
