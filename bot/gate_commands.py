@@ -37,6 +37,9 @@ def compare_with_served(
             " llama.cpp는 파일이 말하는 대로"
         ),
     ] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="견주지 않고, 지난 기록이 있는지만 보기")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="한 줄의 JSON으로 출력")] = False,
 ) -> None:
     """학습한 것과 서버가 돌리는 것이 같은지 견줍니다 (학습의 gate.json에 남음).
@@ -44,8 +47,14 @@ def compare_with_served(
     대화 틀, 토크나이저, 바탕 모델, 어댑터(병합한 모델은 병합)의 차례로 보고, 처음 다른 곳의
     이름을 말합니다. 서버의 API 키는 MODEL_API_KEY에서 읽습니다.
 
-    종료 코드: 0 같음, 1 다르거나 서버에 닿지 못함, 2 잘못된 입력.
+    종료 코드: 0 같음, 1 다르거나 서버에 닿지 못함, 2 잘못된 입력 (--recorded: 지나지 않음도).
     """
+    if recorded:
+        from training.gate import require_passed
+
+        console.do(lambda: require_passed(run, precision=precision))
+        console.say(f"관문을 지난 어댑터예요: {run}")
+        return
     from training.gating import Order, run_gate
 
     order = Order(

@@ -24,7 +24,7 @@ _LEANS, _TIED = 0.03, 0.5
 # knowledge's answer that outweighs a kind below its `wins_at`.
 _SURE_KIND, _SURE_HIT = 4.0, 0.9
 _LOOKED_AT = 10
-_SUGGESTED = 3
+MOST_SUGGESTED = 3
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Inquiry:
         """Return entries near to what was asked that were not spoken of yet."""
         told = {entry.id for entry in self.entries} | {id_ for turn in past for id_ in turn.sources}
         near = dict.fromkeys(hit.entry for hit in self.near if hit.entry.id not in told)
-        return list(near)[:_SUGGESTED]
+        return list(near)[:MOST_SUGGESTED]
 
 
 def inquire(retriever: Retriever, text: str, past: Sequence[Exchange]) -> Inquiry:

@@ -27,6 +27,10 @@ BASE = "바탕 모델"
 _COMMAND_LINE = 0  # in place of an admin
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NO_TRIAL = "시험 중인 어댑터가 없어요. `deepbot adapters try 이름 경로`로 시작해 주세요."
+_HALTED = (
+    "서버가 거듭 거절해서 멈춘 시험이에요: {}. 서버를 고치고 `deepbot adapters share`로 몫을 다시"
+    " 정한 뒤에 올려 주세요."
+)
 _CHANGED = "그 사이에 다른 분이 바꿨어요. `deepbot adapters`로 확인해 주세요."
 
 
@@ -61,8 +65,8 @@ async def begin(settings: Settings, name: str, path: str, share: int, *, say: Sa
             msg = f"이미 모두가 받는 것의 이름이에요: {name}. 새 이름을 써 주세요."
             raise BadInputError(msg)
         past = await database.insist(rollouts.read_all)
-        if any(tried.candidate == name and tried.path != path for tried in past):
-            msg = f"다른 어댑터의 기록과 섞여요: {name}. 새 이름을 써 주세요."
+        if any(tried.candidate == name for tried in past):
+            msg = f"전에 시험한 기록과 섞여요: {name}. 새 이름을 써 주세요."
             raise BadInputError(msg)
         await _load(servers, name, path)
         is_begun = await database.insist(
@@ -71,6 +75,9 @@ async def begin(settings: Settings, name: str, path: str, share: int, *, say: Sa
             )
         )
         if not is_begun:
+            other = (await database.insist(rollouts.state)).trial
+            if other is None or other.candidate != name:
+                await _unload(servers, name)
             raise OperatorError(_CHANGED)
     say(f"서버 {len(servers)}대에 올렸어요: {name}. 이제 대화의 {share}%가 이것으로 답을 받아요.")
 
@@ -88,6 +95,8 @@ async def promote(settings: Settings, *, say: Say) -> None:
     """Let everybody have the adapter on trial."""
     async with _opened(settings) as (database, servers):
         trial = await _trial(database)
+        if trial.halted_at:
+            raise OperatorError(_HALTED.format(trial.candidate))
         await _load(servers, trial.candidate, trial.path)  # where a server was started anew
         if not await database.insist(lambda c: rollouts.promote(c, _COMMAND_LINE, trial)):
             raise OperatorError(_CHANGED)
@@ -129,11 +138,8 @@ async def sync(settings: Settings, *, say: Say) -> None:
                 kept.add(tried.candidate)
         past = await database.insist(rollouts.read_all)
         gone = {tried.candidate for tried in past if tried.candidate not in kept}
-        try:
-            for name in gone:
-                await unload_everywhere(servers, name)
-        except AdapterError as error:
-            raise OperatorError(str(error)) from error
+        for name in gone:
+            await _unload(servers, name)
         await _show_servers(servers, state, say)
 
 
@@ -141,7 +147,10 @@ async def sync(settings: Settings, *, say: Say) -> None:
 async def _opened(settings: Settings) -> AsyncIterator[tuple[Database, list[Server]]]:
     """Open the database and the servers. Raises `OperatorError` without MODEL_URL."""
     if not settings.model_url:
-        msg = "어댑터는 MODEL_URL의 서버(vLLM)에서만 바꿀 수 있어요. 내장 모델에는 없어요."
+        msg = (
+            "어댑터는 MODEL_URL의 서버(vLLM)에서만 시험할 수 있어요. 내장 모델은 들어 있는 어댑터"
+            " 하나로 모두에게 답해요."
+        )
         raise OperatorError(msg)
     urls = settings.model_servers or [settings.model_url]
     async with (
@@ -161,6 +170,13 @@ async def _trial(database: Database) -> Tried:
 async def _load(servers: Sequence[Server], name: str, path: str) -> None:
     try:
         await load_everywhere(servers, name, path)
+    except AdapterError as error:
+        raise OperatorError(str(error)) from error
+
+
+async def _unload(servers: Sequence[Server], name: str) -> None:
+    try:
+        await unload_everywhere(servers, name)
     except AdapterError as error:
         raise OperatorError(str(error)) from error
 

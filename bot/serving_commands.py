@@ -11,10 +11,12 @@ from inference.fitting import Precision
 app = typer.Typer()
 
 _EMBEDDED = "embedded"
+_OF_EMBEDDED = {"recipe", "adapter", "port", "dry_run", "force"}
 
 
 @app.command()
 def serve(
+    context_: typer.Context,
     recipe: Annotated[
         str,
         typer.Argument(
@@ -59,24 +61,30 @@ def serve(
     host: Annotated[str, typer.Option(help="여는 주소")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="여는 포트", min=1, max=65535)] = 8000,
     vllm: Annotated[str, typer.Option(metavar="경로", help="vllm 명령")] = "vllm",
+    router: Annotated[
+        str, typer.Option(metavar="경로", help="vllm-router 명령 (--replicas)")
+    ] = "vllm-router",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="실행하지 않고 명령과 까닭만 출력")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="관문을 지나지 않은 어댑터도 올림")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="관문을 지나지 않은 것도 올림")] = False,
 ) -> None:
     """학습한 것을 vLLM에 올립니다. embedded는 내장 CPU 모델을 엽니다.
 
-    키는 MODEL_API_KEY입니다. 관문(deepbot gate)을 지난 어댑터만 올립니다.
+    키는 MODEL_API_KEY입니다. 관문(deepbot gate)을 지난 것만 올립니다.
     종료 코드: 1 서버가 뜨지 않음, 2 올릴 수 없는 것.
     """
     from bot import serve_command
+    from bot.settings import list_secrets
+    from inference.vllm_server import Programs
 
     settings = console.load_settings()
     logs.configure(settings.log_format)
     if recipe == _EMBEDDED:
-        work = serve_command.serve_embedded(settings, adapter, port, force=force, say=console.say)
+        _require_of_embedded(context_)
+        work = serve_command.serve_embedded(
+            settings, adapter, port, dry_run=dry_run, force=force, say=console.say
+        )
         console.do(lambda: console.serve(work))
         return
     parallel = serve_command.Parallel(replicas, tensor_parallel, data_parallel, ray)
@@ -89,9 +97,24 @@ def serve(
                 name, gpu_memory, precision, context, speculative, parallel, host, port
             ),
             key=settings.model_api_key.get_secret_value(),
-            program=vllm,
+            programs=Programs(vllm, router, list_secrets()),
             dry_run=dry_run,
             force=force,
             say=console.say,
         )
     )
+
+
+def _require_of_embedded(context: typer.Context) -> None:
+    others = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in _OF_EMBEDDED and _is_given(context, option.name)
+    ]
+    if others:
+        console.fail(f"내장 모델에는 쓰지 않는 옵션이에요: {', '.join(others)}", console.BAD_INPUT)
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name) if name else None
+    return source is not None and source.name == "COMMANDLINE"

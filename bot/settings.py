@@ -317,6 +317,12 @@ class Settings(BaseSettings):
         return self.answer_policy or ("model" if self.model_url else "careful")
 
 
+def list_secrets() -> frozenset[str]:
+    """Return the names under which the environment may hold a secret of ours."""
+    fields = Settings.model_fields.items()
+    return frozenset(name.upper() for name, field in fields if field.annotation is SecretStr)
+
+
 def is_loopback(host: str) -> bool:
     """Return whether `host` names this machine itself."""
     if host == "localhost":

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
 
 from db.models import Answer, Feedback, Message, Way
 from db.rollouts import Tried
 
-ADAPTER_MISSED = "adapter_missed"  # an answer's error: the one that was chosen could not answer
+# How an answer's error begins where another adapter stood in; the stand-in's own may follow.
+ADAPTER_MISSED = "adapter_missed"
 _MOST = 5_000  # newest answers of a side that are looked at
 
 
@@ -33,7 +34,7 @@ class Arm:
 
 
 class Arms(NamedTuple):
-    """Both sides; `missed` is how many answers had to come from another adapter."""
+    """Both sides; `missed` is for how many answers another adapter had to be asked."""
 
     stable: Arm
     candidate: Arm
@@ -42,11 +43,7 @@ class Arms(NamedTuple):
 
 def read(connection: Connection, tried: Tried) -> Arms:
     """Return what came of a trial, until it ended."""
-    missed = connection.scalar(
-        select(func.count()).where(
-            Answer.created_at >= tried.begun_at, Answer.error == ADAPTER_MISSED
-        )
-    )
+    missed = connection.scalar(select(func.count()).where(*_is_of(tried), _IS_MISSED))
     return Arms(
         _read_arm(connection, tried, tried.stable),
         _read_arm(connection, tried, tried.candidate),
@@ -56,15 +53,13 @@ def read(connection: Connection, tried: Tried) -> Arms:
 
 def _read_arm(connection: Connection, tried: Tried, adapter: str | None) -> Arm:
     is_its = [
-        Answer.created_at >= tried.begun_at,
+        *_is_of(tried),
         Answer.way.in_((Way.MODEL, Way.FALLBACK, Way.UNSURE)),  # the last: it knew no answer
         Answer.stopped.is_(False),
         _is_by(adapter),
         # In the candidate's place: neither side's.
-        or_(Answer.error.is_(None), Answer.error != ADAPTER_MISSED),
+        or_(Answer.error.is_(None), not_(_IS_MISSED)),
     ]
-    if tried.ended_at is not None:
-        is_its.append(Answer.created_at < tried.ended_at)
     answers = connection.execute(
         select(
             *(Message.bot_id, Message.chat_id, Answer.way, Answer.error, Answer.text),
@@ -84,6 +79,15 @@ def _read_arm(connection: Connection, tried: Tried, adapter: str | None) -> Arm:
     )
     last = {(row.bot_id, row.chat_id): row.value for row in verdicts}
     return Arm([Told(*row) for row in answers], list(last.values()))
+
+
+_IS_MISSED = Answer.error.startswith(ADAPTER_MISSED, autoescape=True)
+
+
+def _is_of(tried: Tried) -> list[ColumnElement[bool]]:
+    """Return what is true of the answers of a trial's time."""
+    since = Answer.created_at >= tried.begun_at
+    return [since] if tried.ended_at is None else [since, Answer.created_at < tried.ended_at]
 
 
 def _is_by(adapter: str | None) -> ColumnElement[bool]:

@@ -92,10 +92,13 @@ def set_share(connection: Connection, who: int, tried: Tried, share: int) -> boo
 
 
 def promote(connection: Connection, who: int, tried: Tried) -> bool:
-    """Let a trial's candidate answer everybody; False where the trial has ended."""
-    is_done = _change(
-        connection, tried.id, Stage.TRIAL, now=Stage.PROMOTED, ended_at=utc_now(), halted_at=None
+    """Let a trial's candidate answer everybody; False where the trial has ended or was halted."""
+    changed = connection.execute(
+        update(Rollout)
+        .where(*(Rollout.id == tried.id, Rollout.stage == Stage.TRIAL, Rollout.halted_at.is_(None)))
+        .values(stage=Stage.PROMOTED, ended_at=utc_now())
     )
+    is_done = changed.rowcount == 1
     return is_done and _note(connection, who, "adapter_promote", tried.candidate)
 
 

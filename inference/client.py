@@ -34,16 +34,21 @@ class Failure(StrEnum):
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     REFUSED = "refused"  # 4xx: the request or the key
+    BUSY = "server_busy"  # 429, 503: full or still loading, whatever is asked
     OPEN = "open"  # not asked: it has failed too often just now
     BROKEN = "broken"  # 5xx, an error in the stream, or a stream that ends early
 
 
 class ModelError(Exception):
-    """The one error of this client; its text holds nothing of the request or of the answer."""
+    """The one error of this client; its text holds nothing of the request or of the answer.
 
-    def __init__(self, failure: Failure, detail: str) -> None:
+    `works` where the server shows that it works, though it did not answer.
+    """
+
+    def __init__(self, failure: Failure, detail: str, *, works: bool = False) -> None:
         super().__init__(f"{failure}: {detail}")
         self.failure = failure
+        self.works = works
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +186,7 @@ class ModelClient:
                     works = True
                     yield part
         except ModelError as error:
-            # A refusal is about the request, and comes from a server that works.
-            fails = error.failure != Failure.REFUSED
+            fails = not error.works
             raise
         finally:
             if fails:
@@ -247,8 +251,12 @@ def _raise_for_status(response: aiohttp.ClientResponse) -> None:
     if response.status == 200:
         return
     response.close()
-    failure = Failure.REFUSED if 400 <= response.status < 500 else Failure.BROKEN
-    raise ModelError(failure, f"status {response.status}")
+    # A refusal is about the request or the rate of ours, and comes from a server that works.
+    is_refusal = 400 <= response.status < 500
+    failure = Failure.REFUSED if is_refusal else Failure.BROKEN
+    if response.status in _TURNED_AWAY:
+        failure = Failure.BUSY
+    raise ModelError(failure, f"status {response.status}", works=is_refusal)
 
 
 async def _next_chunk(content: aiohttp.StreamReader) -> _Chunk | None:

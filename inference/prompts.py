@@ -115,7 +115,7 @@ def as_consultation(
     *past, asked, answer = messages
     content = "".join([*map(_state, entries), _ask(asked["content"])])
     question: ChatMessage = {"role": "user", "content": content}
-    earlier = [
+    earlier: list[ChatMessage] = [
         {**each, "content": _clean(each["content"])} if each["role"] == "user" else each
         for each in past
     ]

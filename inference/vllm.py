@@ -18,7 +18,11 @@ DRAIN_S = 20  # in which a server that is told to end finishes the answers it is
 
 Template = Literal["sections", "original", "own"]
 
-_MOST_AT_ONCE = 128
+_MOST_AT_ONCE = 256  # beyond it answers grow slower than they are read
+# A question with its answer, of which 95 of 100 take less: 724 tokens read and 136 written; the
+# mean is 584. Measured by tests/load/demand.py with Qwen's tokenizer (docs/capacity.md). At the
+# mean a third of the cache stays free: where it is full, vLLM ends answers to begin them anew.
+_REQUEST_TOKENS = 860
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank may be
 _ADAPTED = {"llama", "qwen2"}  # they have SupportsLoRA in vLLM 0.32; GPT-2 and GPT-J have not
 _NAME = re.compile(r"[\w.-]{1,64}")
@@ -80,12 +84,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One vLLM: its arguments without the program, its environment without the key."""
+    """A vLLM or its router: arguments without the program, environment without the key."""
 
     arguments: tuple[str, ...]
     environment: dict[str, str]
     host: str
     port: int
+
+    @property
+    def root(self) -> str:
+        """The address at which this machine reaches it."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class Plan:
     """What an order comes to."""
 
     servers: tuple[Server, ...]
-    router: tuple[str, ...] | None  # the arguments of vllm-router
+    router: Server | None
     template: Path | None  # where the chat template must lie
     template_text: str
     precision: Precision | None  # None: as the weights come
@@ -119,7 +129,7 @@ def plan(order: Order, *, folder: Path) -> Plan:
         precision=order.precision,
     )
     template = None if order.template == "own" else folder / f"{order.template}.jinja"
-    at_once = max(8, min(_MOST_AT_ONCE, 2 * memory.contexts))  # most fill half a context at most
+    at_once = min(_MOST_AT_ONCE, memory.contexts * context // min(context, _REQUEST_TOKENS))
     common = (
         "serve",
         order.base.where,
@@ -164,6 +174,12 @@ def plan(order: Order, *, folder: Path) -> Plan:
 
 def _check(order: Order) -> None:
     shape = order.base.shape
+    if order.precision and order.base.stored_bytes is not None:
+        msg = (
+            f"이미 줄인 모델이라 그대로 올려요: {order.base.where}"
+            f" (--precision {order.precision}은 쓰지 않아요)"
+        )
+        raise UnservableError(msg)
     names = [order.name, *(each.name for each in order.adapters)]
     if len(set(names)) < len(names):
         msg = f"바탕 모델과 어댑터의 이름은 서로 달라야 해요: {', '.join(names)} (--name)"
@@ -209,6 +225,8 @@ def _parallel_flags(order: Order) -> tuple[str, ...]:
         flags += ("--tensor-parallel-size", str(order.tensor_parallel))
     if order.data_parallel > 1:
         flags += ("--data-parallel-size", str(order.data_parallel))
+        if order.adapters:  # adapters can be loaded while it runs in one API server only
+            flags += ("--api-server-count", "1")
     if order.ray:
         flags += ("--distributed-executor-backend", "ray")
         if order.data_parallel > 1:
@@ -234,16 +252,17 @@ def _addresses(order: Order) -> list[tuple[str, int]]:
     return [("127.0.0.1", order.port + number) for number in range(1, order.replicas + 1)]
 
 
-def _router(order: Order, servers: tuple[Server, ...]) -> tuple[str, ...]:
-    return (
+def _router(order: Order, servers: tuple[Server, ...]) -> Server:
+    arguments = (
         *("--host", order.host),
         *("--port", str(order.port)),
-        *("--worker-urls", *(f"http://{each.host}:{each.port}" for each in servers)),
+        *("--worker-urls", *(each.root for each in servers)),
         # A conversation goes where its beginning was read, while that server is no more than
         # this far ahead of the others: at 64, the default, they would stand idle.
         *("--policy", "cache_aware"),
         *("--balance-abs-threshold", "4"),
     )
+    return Server(arguments, {}, order.host, order.port)
 
 
 def _given(flag: str, value: object) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""vLLM as processes: started, asked until they answer, started again when they die, ended."""
+"""vLLM and its router as processes: started, asked until they answer, kept alive, ended."""
 
 import asyncio
+import errno
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -45,41 +47,66 @@ class Served:
     cache_tokens: int | None  # that its KV cache holds; None where it does not say
 
 
-class VllmServer:
-    """A vLLM process, and all that it has started, from `start` to `stop`."""
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What is run, and what of our environment it is not given."""
 
-    def __init__(self, server: Server, *, program: str, key: str) -> None:
+    vllm: str
+    router: str  # of use only where a plan has one
+    secrets: frozenset[str]  # names, in capitals
+
+
+class Process:
+    """A server's process, and all that it has started, from `launch` to `stop`."""
+
+    def __init__(self, title: str, server: Server, program: str, own: Mapping[str, str]) -> None:
+        self._title = title
         self._server = server
         self._program = program
-        self._key = key
+        self._environment = {**own, **server.environment}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def root(self) -> str:
         """The address at which this machine reaches it."""
-        host = "127.0.0.1" if self._server.host in {"0.0.0.0", "::"} else self._server.host  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+        return self._server.root
 
-    async def start(self, context: int) -> Served:
-        """Start it, wait until it answers, and have it read what each request begins with.
+    def require_port(self) -> None:
+        """Raise `VllmError` where another listens already: its answers would pass for ours."""
+        host, port = self._server.host, self._server.port
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            used = error.errno == errno.EADDRINUSE
+            why = "다른 프로그램이 이미 쓰고 있어요" if used else "이 컴퓨터에서 열 수 없어요"
+            msg = f"{host}:{port}: {why}. --port(또는 --host)를 바꿔 주세요."
+            raise VllmError(msg) from error
+
+    async def start(self) -> None:
+        """Start it and wait until it says that it is well: a first start may fetch gigabytes.
 
         Raises `VllmError`.
         """
-        self._process = await asyncio.create_subprocess_exec(
-            self._program,
-            *self._server.arguments,
-            env=_environment(self._server.environment, self._key),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sys.stderr,  # beside what we say
-            start_new_session=True,  # Ctrl-C is ours to handle: it is to finish its answers
-        )
-        headers = {"Authorization": f"Bearer {self._key}"}
-        async with httpx.AsyncClient(base_url=self.root, headers=headers, timeout=10) as http:
-            await self._until_healthy(http)
-            served = await _ask_about(http, f"{self.root}/v1")
-        for name in served.models:
-            await self._warm(name, context)
-        return served
+        self.require_port()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                self._program,
+                *self._server.arguments,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sys.stderr,  # beside what we say
+                start_new_session=True,  # Ctrl-C is ours to handle: it is to finish its answers
+            )
+        except OSError as error:
+            msg = f"실행할 수 없어요: {self._program} ({error.strerror})"
+            raise VllmError(msg) from error
+        async with httpx.AsyncClient(base_url=self.root, timeout=10) as http:
+            while not await self._is_healthy(http):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.wait(), _LOOK_S)
+                    msg = f"시작하지 못하고 끝났어요: {self._title}. 위의 기록에 까닭이 있어요."
+                    raise VllmError(msg)
 
     async def wait(self) -> None:
         """Wait until it ends."""
@@ -98,20 +125,35 @@ class VllmServer:
             os.killpg(self._process.pid, signal.SIGKILL)  # an engine may outlive its server
         await self._process.wait()
 
-    async def _until_healthy(self, http: httpx.AsyncClient) -> None:
-        """Wait as long as it runs: a first start may fetch gigabytes."""
-        while True:
-            with suppress(httpx.TransportError):
-                if (await http.get("/health")).status_code == 200:
-                    return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.wait(), _LOOK_S)
-                msg = "vLLM이 시작하지 못하고 끝났어요. 위의 기록에 까닭이 있어요."
-                raise VllmError(msg)
+    async def _is_healthy(self, http: httpx.AsyncClient) -> bool:
+        with suppress(httpx.TransportError):
+            well = (await http.get("/health")).status_code == 200
+            return well and self._process is not None and self._process.returncode is None
+        return False
 
-    async def _warm(self, name: str, context: int) -> None:
+
+class VllmServer(Process):
+    """A vLLM's process, which is ready when it has answered under each of its names."""
+
+    def __init__(self, plan: Plan, server: Server, programs: Programs, key: str) -> None:
+        own = {**_environment(programs.secrets), "VLLM_API_KEY": key}  # which goes no other way
+        super().__init__("vLLM", server, programs.vllm, own)
+        self._key = key
+        self._context = plan.context
+        self.served: Served | None = None
+
+    async def start(self) -> None:
+        """Start it, and have it read what each request begins with. Raises `VllmError`."""
+        await super().start()
+        headers = {"Authorization": f"Bearer {self._key}"}
+        async with httpx.AsyncClient(base_url=self.root, headers=headers, timeout=10) as http:
+            self.served = await _ask_about(http, f"{self.root}/v1")
+        for name in self.served.models:
+            await self._warm(name)
+
+    async def _warm(self, name: str) -> None:
         """Ask for real: /health says 200 also of a server that dies of its first request."""
-        chat = prompts.consultation("안녕하세요", (), context_tokens=context)
+        chat = prompts.consultation("안녕하세요", (), context_tokens=self._context)
         try:
             async with ModelClient(
                 f"{self.root}/v1", name, api_key=self._key, limits=_FIRST
@@ -123,26 +165,38 @@ class VllmServer:
             raise VllmError(msg) from error
 
 
-async def serve(plan: Plan, *, program: str, key: str, say: Say) -> None:
-    """Serve a plan until cancelled; a server that dies later is started again.
+async def serve(plan: Plan, *, programs: Programs, key: str, say: Say) -> None:
+    """Serve a plan until cancelled; a process that dies later is started again.
 
     Raises `VllmError` where one does not come up.
     """
     if plan.template:
         _write(plan.template, plan.template_text)
-    servers = [VllmServer(each, program=program, key=key) for each in plan.servers]
+    servers = [VllmServer(plan, each, programs, key) for each in plan.servers]
+    processes: list[Process] = [*servers]
+    router = None
+    if plan.router:
+        own = _environment(programs.secrets)
+        router = Process("vllm-router", plan.router, programs.router, own)
+        router.require_port()  # before minutes of loading
+        processes.append(router)
     try:
         async with asyncio.TaskGroup() as group:
-            starting = [group.create_task(each.start(plan.context)) for each in servers]
-        for each in starting:
-            say(describe(each.result()))
-        async with asyncio.TaskGroup() as group:
             for server in servers:
-                group.create_task(_keep_alive(server, plan.context))
+                group.create_task(server.start())
+        for server in servers:
+            if server.served:
+                say(describe(server.served))
+        if router:
+            await router.start()
+            say(f"준비됐어요: {router.root}/v1 (vllm-router, 서버 {len(servers)}개)")
+        async with asyncio.TaskGroup() as group:
+            for process in processes:
+                group.create_task(_keep_alive(process))
     except* VllmError as errors:
         raise VllmError(str(errors.exceptions[0])) from None
     finally:
-        await asyncio.gather(*(each.stop() for each in servers))
+        await asyncio.gather(*(each.stop() for each in processes))
 
 
 def describe(served: Served) -> str:
@@ -154,14 +208,24 @@ def describe(served: Served) -> str:
     )
 
 
-async def _keep_alive(server: VllmServer, context: int) -> None:
+async def _keep_alive(process: Process) -> None:
     while True:
-        await server.wait()
-        log.warning("vllm_died", url=server.root)
-        await server.stop()
-        await asyncio.sleep(_RESTART_PAUSE_S)
-        with suppress(VllmError):
-            await server.start(context)
+        await process.wait()
+        log.warning("server_died", url=process.root)
+        while not await _restart(process):
+            pass
+
+
+async def _restart(process: Process) -> bool:
+    await process.stop()
+    await asyncio.sleep(_RESTART_PAUSE_S)
+    try:
+        await process.start()
+    except VllmError as error:  # of which a part may still run
+        log.error("server_not_restarted", url=process.root, why=str(error))
+        return False
+    log.info("server_restarted", url=process.root)
+    return True
 
 
 async def _ask_about(http: httpx.AsyncClient, url: str) -> Served:
@@ -191,9 +255,9 @@ def _count_cache(metrics: str) -> int | None:
     return total or None
 
 
-def _environment(own: Mapping[str, str], key: str) -> dict[str, str]:
-    """Return our environment with the server's; the key goes no other way."""
-    return {**os.environ, **own, "VLLM_API_KEY": key}
+def _environment(secrets: frozenset[str]) -> dict[str, str]:
+    """Return our environment without our secrets."""
+    return {name: value for name, value in os.environ.items() if name.upper() not in secrets}
 
 
 def _write(path: Path, text: str) -> None:

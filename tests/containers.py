@@ -17,6 +17,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 
+EVERYTHING = ("demo", "shop", "tls", "scale", "tools")  # all profiles
+ONCE = {"models", "gate", "tools", "trainer"}  # services that do one thing and end
+OUR_IMAGES = ("deepbot:", "deepbot-train:", "deepbot-router:")
+
+Service = dict[str, Any]  # of Compose's own model
+
 _START_S = 15
 
 

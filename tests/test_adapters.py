@@ -1,23 +1,21 @@
 """A new adapter without downtime: who gets which, over the real bot and both databases."""
 
 import asyncio
-import sys
-import types
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 from typer.testing import CliRunner
 
-import training
 from bot import rollout
 from bot.adapters import Adapters, Chat, is_drawn
 from bot.cli import app
 from bot.errors import BadInputError, OperatorError
-from db import rollouts
+from db import arms, rollouts
 from db.database import Database, open_database
 from db.models import Answer, AuditEntry, Message, Rollout
 from db.rollouts import State
@@ -25,7 +23,6 @@ from inference.adapters import AdapterError, Server, load_everywhere, open_serve
 from tests.modelserver import MODEL, ModelServer
 from tests.processes import run
 from tests.shop import Shop, open_shop, say, settings_for
-from training.errors import TrainingInputError
 
 WHO = 9001
 MOULD = "벽지에 곰팡이가 생겼는데 어떻게 해야 하나요?"
@@ -177,15 +174,15 @@ async def test_a_share_of_the_chats_tries_the_candidate_and_each_keeps_its_own(
     database_url: str, model: ModelServer
 ) -> None:
     model.adapters = {OLD: "/adapters/ko-1", NEW: PATH}
-    customers = range(301, 313)
+    customers = range(309, 315)
     async with open_shop(database_url, model, answer_check=False, model_adapter=OLD) as shop:
         await begin(shop.database, 50, OLD)
         drawn = {n: NEW if is_drawn(Chat(BOT, n), 1, 50) else OLD for n in customers}
         assert set(drawn.values()) == {OLD, NEW}
         for _ in range(2):
             assert await ask_all(shop, customers) == {n: [drawn[n]] for n in customers}
-        await say(shop.customer(301), "/new")
-        assert await ask_all(shop, [301]) == {301: [drawn[301]]}
+        await say(shop.customer(311), "/new")
+        assert await ask_all(shop, [311]) == {311: [drawn[311]]}
         await promote(shop.database)
         assert await ask_all(shop, customers) == {n: [NEW] for n in customers}
         await take_back(shop.database)
@@ -195,11 +192,11 @@ async def test_a_share_of_the_chats_tries_the_candidate_and_each_keeps_its_own(
 async def test_nothing_is_lost_while_adapters_change(database_url: str, model: ModelServer) -> None:
     model.adapters = {NEW: PATH}
     model.token_s = 0.01
-    customers = range(321, 327)
+    customers = range(321, 325)
     async with open_shop(database_url, model, answer_check=False, messages_a_minute=0) as shop:
 
         async def talk(number: int) -> None:
-            for _ in range(6):
+            for _ in range(5):
                 await say(shop.customer(number), MOULD)
 
         async def change() -> None:
@@ -220,9 +217,8 @@ async def test_nothing_is_lost_while_adapters_change(database_url: str, model: M
         changing.cancel()
         await shop.wait_until_idle()
         answered = await adapters_of(shop)
-        assert {number: len(each) for number, each in answered.items()} == dict.fromkeys(
-            customers, 6
-        )
+        told = {number: len(each) for number, each in answered.items()}
+        assert told == dict.fromkeys(customers, 5)
 
 
 @pytest.mark.parametrize("trouble", ["missing", "broken"])
@@ -264,7 +260,47 @@ async def test_a_refusal_of_everything_is_not_the_candidates(
         trial = (await the_state(shop.database)).trial
         assert trial
         assert trial.halted_at is None
-        assert set(await shop.rows(select(Answer.way, Answer.error))) == {("fallback", "refused")}
+        errors = await shop.rows(select(Answer.way, Answer.error))
+        assert set(errors) == {("fallback", "adapter_missed:refused")}
+        # The stable one was asked in the candidate's place only.
+        found = await shop.database.run(lambda c: arms.read(c, trial))
+        assert (found.stable.answers, found.candidate.answers, found.missed) == ([], [], 6)
+
+
+@pytest.mark.parametrize("trouble", [{"status": 503}, {"status": 429}, {"adapter_status": 503}])
+async def test_a_full_server_is_not_the_candidates_trouble(
+    trouble: dict[str, int], database_url: str, model: ModelServer
+) -> None:
+    model.adapters = {NEW: PATH}
+    for name, status in trouble.items():
+        setattr(model, name, status)
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        await begin(shop.database)
+        for _ in range(5):
+            await say(shop.customer(371), MOULD)
+        await shop.wait_until_idle()
+        trial = (await the_state(shop.database)).trial
+        assert trial
+        assert trial.halted_at is None
+        errors = await shop.rows(select(Answer.way, Answer.error, Answer.adapter))
+        assert errors == [("fallback", "server_busy", NEW)] * 5
+        # Twice each, as the client tries; no other adapter adds to the load.
+        assert [request["model"] for request in model.requests] == [NEW] * 10
+
+
+async def test_failures_of_the_base_model_are_the_stable_sides(
+    database_url: str, model: ModelServer
+) -> None:
+    model.adapters, model.status = {NEW: PATH}, 500
+    async with open_shop(database_url, model, answer_check=False) as shop:
+        await begin(shop.database, 0)
+        await say(shop.customer(381), MOULD)
+        await shop.wait_until_idle()
+        trial = (await the_state(shop.database)).trial
+        assert trial
+        found = await shop.database.run(lambda c: arms.read(c, trial))
+        assert [(told.way, told.error) for told in found.stable.answers] == [("fallback", "broken")]
+        assert await shop.rows(select(Answer.model, Answer.adapter)) == [(MODEL, None)]
 
 
 async def test_an_answer_under_way_is_not_begun_anew_by_another(
@@ -347,11 +383,46 @@ async def test_adapters_are_tried_promoted_and_taken_back_beside_a_running_bot(
         assert model.adapters == second.adapters == {}
         assert await answered_by() == MODEL
         with pytest.raises(BadInputError, match="기록과 섞여요"):
-            await rollout.begin(settings, NEW, "/another", 10, say=said.append)
-        await rollout.begin(settings, NEW, PATH, 100, say=said.append)
+            await rollout.begin(settings, NEW, PATH, 10, say=said.append)
+        await rollout.begin(settings, "ko-3", PATH, 100, say=said.append)
+        trial = (await the_state(shop.database)).trial
+        assert trial
+        await shop.database.run(lambda c: rollouts.halt(c, trial.id))
+        with pytest.raises(OperatorError, match="멈춘 시험"):
+            await rollout.promote(settings, say=said.append)
+        assert not await shop.database.run(lambda c: rollouts.promote(c, WHO, trial))
         await rollout.take_back(settings, say=said.append)
         assert model.adapters == second.adapters == {}
         assert said[-1] == "이제 모두 이것으로 답을 받아요: 바탕 모델."
+
+
+class OvertakenServer(ModelServer):
+    """While it loads an adapter, somebody else begins a trial."""
+
+    database: Database
+    theirs: str
+
+    async def load_adapter(self, request: web.Request) -> web.Response:
+        """Load an adapter, too late."""
+        assert await self.database.run(
+            lambda c: rollouts.begin(
+                c, WHO, stable=None, candidate=self.theirs, path=PATH, share=10
+            )
+        )
+        return await super().load_adapter(request)
+
+
+@pytest.mark.parametrize(("theirs", "left"), [("ko-3", {}), (NEW, {NEW: PATH})])
+async def test_who_comes_second_leaves_nothing_on_the_servers(
+    theirs: str, left: dict[str, str], database: Database, database_url: str
+) -> None:
+    server = OvertakenServer()
+    server.database, server.theirs = database, theirs
+    async with server.serve():
+        settings = settings_for("http://127.0.0.1:9", database_url, server)
+        with pytest.raises(OperatorError, match="다른 분이"):
+            await rollout.begin(settings, NEW, PATH, 100, say=lambda _: None)
+    assert server.adapters == left
 
 
 async def test_what_the_shops_own_setting_names_is_not_unloaded(
@@ -410,20 +481,11 @@ async def test_the_command_ends_with_one_line(
     assert (model.adapters == {NEW: PATH}) == (code == 0)
 
 
-def test_an_adapter_without_a_passed_gate_is_not_tried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(adapter: Path) -> None:
-        raise TrainingInputError(f"아직 gate를 통과하지 않았어요: {adapter}")
-
-    gate = types.ModuleType("training.gate")
-    gate.require_passed = refuse  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "training.gate", gate)
-    monkeypatch.setattr(training, "gate", gate, raising=False)
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["adapters", "try", NEW, PATH])
+def test_an_adapter_without_a_passed_gate_is_not_tried(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    result = CliRunner().invoke(app, ["adapters", "try", NEW, str(tmp_path)])
     assert result.exit_code == 2
-    assert result.stderr == f"deepbot: 아직 gate를 통과하지 않았어요: {PATH}\n"
+    assert result.stderr.startswith("deepbot: 관문을 지나지 않은 어댑터예요")
 
 
 async def test_the_database_holds_a_share_to_its_bounds(database: Database) -> None:

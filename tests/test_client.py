@@ -205,9 +205,9 @@ async def test_a_closed_port_is_unreachable() -> None:
         (400, Failure.REFUSED),
         (401, Failure.REFUSED),
         (404, Failure.REFUSED),
-        (429, Failure.REFUSED),
+        (429, Failure.BUSY),
         (500, Failure.BROKEN),
-        (503, Failure.BROKEN),
+        (503, Failure.BUSY),
     ],
 )
 async def test_a_status_says_what_failed(model: ModelServer, status: int, failure: Failure) -> None:

@@ -94,7 +94,8 @@ def answer(
     stored = queries.store(connection, incoming, "a worker", 0)
     assert stored
     turn = stored.turn
-    facts = {"way": way, "error": error, "model": adapter or "ldcc", "adapter": adapter}
+    model = adapter or "ldcc"  # as the consultant says it of failures, too
+    facts = {"way": way, "error": error, "model": model, "adapter": adapter}
     times = {"first_token_s": seconds, "total_s": 2 * seconds}
     queries.write_answer(connection, turn.message_id, text=text, **facts, **times)
     if rating:
@@ -122,6 +123,7 @@ async def test_each_side_counts_its_own(database: Database, stable: str | None) 
         answer(c, 3, 1, adapter=NEW, way=Way.FALLBACK, error="timeout")
         answer(c, 3, 2, adapter=NEW, text="죄송하지만 그건 모르겠습니다.")
         answer(c, 4, 1, adapter=stable, error="adapter_missed", rating=-1)
+        answer(c, 4, 2, adapter=stable, way=Way.FALLBACK, error="adapter_missed:timeout")
         answer(c, 5, 1, adapter="another", rating=-1)
 
     await database.run(fill)
@@ -137,20 +139,25 @@ async def test_each_side_counts_its_own(database: Database, stable: str | None) 
     assert found["답을 마치기까지"][0] == "2.0초, 느릴 때 5.4초"
     read = await database.run(comparison.read)
     assert read
-    assert comparison.compare(read).missed == 1
+    assert comparison.compare(read).missed == 2
 
 
 async def test_what_came_after_a_trial_is_not_counted(database: Database) -> None:
     def fill(c: Connection) -> None:
         rollouts.begin(c, ADMIN, stable=STABLE, candidate=NEW, path="/x", share=50)
         answer(c, 1, 1, adapter=NEW)
+        answer(c, 1, 2, adapter=STABLE, error="adapter_missed")
         trial = rollouts.state(c).trial
         assert trial
         rollouts.promote(c, ADMIN, trial)
-        answer(c, 1, 2, adapter=NEW)
+        answer(c, 1, 3, adapter=NEW)
+        answer(c, 1, 4, adapter=STABLE, error="adapter_missed")
 
     await database.run(fill)
     assert (await lines(database))["모델에 물은 답"] == ("0", "1")
+    found = await database.run(comparison.read)
+    assert found
+    assert found.arms.missed == 1
 
 
 async def test_admins_change_a_trial_from_the_numbers(
@@ -184,6 +191,10 @@ async def test_admins_change_a_trial_from_the_numbers(
         assert trial
         await database.run(lambda c: rollouts.halt(c, trial.id))
         assert "아무에게도 쓰지 않아요" in await viewer.read("/numbers")
+        assert "/adapters/promote" not in await admin.read("/numbers")
+        assert (await admin.post("/adapters/promote", **shown)).status_code == 409
+        assert (await admin.post("/adapters/share", **shown, share="30")).status_code == 303
+        assert "/adapters/promote" in await admin.read("/numbers")
         assert (await admin.post("/adapters/promote", **shown)).status_code == 303
         assert (await admin.post("/adapters/promote", **shown)).status_code == 409  # pressed twice
         assert (await database.run(rollouts.state)).promoted

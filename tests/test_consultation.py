@@ -155,9 +155,13 @@ async def test_a_model_that_says_it_does_not_know_is_believed(
 ) -> None:
     refusal = "죄송하지만 이음매의 하얀 것이 몸에 해로운지는 자료에 없어서 모릅니다."
     model.reply = lambda _: refusal
-    async with open_shop(database_url, model, answer_policy="model") as shop:
+    async with open_shop(database_url, model, answer_policy="careful") as shop:
         answer = await say(shop.customer(511), "이음매에 하얀 게 말라붙었는데 해로운가요")
         assert answer.text == texts.NOT_KNOWN.format(answer=refusal, phone=texts.NO_PHONE)
         assert texts.BUTTON_ESTIMATE in labels(answer)
         way, sources, _ = await newest(shop)
         assert (way, sources) == ("unsure", [])
+        # What was found may answer it after all: it is the first to choose from.
+        first = next(b for row in answer.button_rows for b in row if "ask:" in b["data"])
+        entry = ENTRIES[first["data"].removeprefix("ask:")]
+        assert (await tap(shop.customer(511), first["text"])).text == entry.answers[0]

@@ -13,8 +13,11 @@ from time import monotonic
 import pytest
 import pytest_asyncio
 
+from inference import check, prompts
 from inference.client import ChatMessage, Failure, ModelClient, ModelError, Usage
-from inference.embedded import PARALLEL, EmbeddedServer, EmbeddedServerError
+from inference.embedded import PARALLEL, TUNED, EmbeddedServer, EmbeddedServerError
+from inference.knowledge import starter_path
+from inference.knowledge.files import load
 from inference.models import DEMO_MODEL, load_manifest
 
 MODEL = load_manifest()[DEMO_MODEL]
@@ -132,6 +135,29 @@ async def test_its_key_is_in_no_command_line(server: EmbeddedServer) -> None:
     command_line = read_process(server.pid, "cmdline")
     assert "inference.embedded" in command_line
     assert server.api_key not in command_line
+
+
+@pytest.mark.model
+@module_loop
+async def test_tuned_it_answers_from_what_it_is_given_or_says_that_it_cannot(
+    model_file: Path,
+) -> None:
+    tuned = EmbeddedServer(model_file, adapter=TUNED)
+    await tuned.start()
+    found = [entry for entry in load(starter_path()) if entry.id in {"DB_002", "DB_105"}]
+    try:
+        async with client_of(tuned) as client:
+            for question, knows in (
+                ("곰팡이 한번 싹 닦아냈는데 또 생길까봐 겁나요 평소에 뭘 신경써야 하나요?", True),
+                ("온누리상품권이나 지역화폐로도 결제 가능한가요", False),
+            ):
+                chat = prompts.consultation(question, found, context_tokens=2048)
+                text, _ = await ask(client, chat, max_tokens=prompts.MAX_ANSWER_TOKENS)
+                assert prompts.is_refusal(check.split_sentences(text)[0]) is not knows
+                answers = [answer for entry in found for answer in entry.answers]
+                assert check.find_problem(text, question, answers) is None
+    finally:
+        await tuned.stop()
 
 
 @pytest.mark.model

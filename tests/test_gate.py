@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -149,14 +150,59 @@ def test_a_good_adapter_passes_and_may_be_served(world: Trained, run: Path) -> N
     assert {"base", "ko"} <= set(server.asked)
 
 
+@pytest.fixture(scope="module")
+def passed(world: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its gate's record."""
+    run = shutil.copytree(world.run, tmp_path_factory.mktemp("passed") / "run")
+    with make_server(world).serve() as server:
+        result = ask(run, "--url", server.url, base=world.base)
+    assert result.exit_code == 0, result.stderr
+    return run
+
+
+@pytest.mark.parametrize("layout", ["run", "its adapter", "adapter alone"])
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_has_passed_may_be_tried_from_where_servers_have_it(
+    layout: str,
+    passed: Path,
+    tmp_path: Path,
+    database_url: str,
+    model: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = loaded = passed / ADAPTER
+    if layout == "run":
+        given = passed
+    if layout == "adapter alone":
+        given = loaded = shutil.copytree(passed / ADAPTER, tmp_path / "adapters" / "ko-2026-12")
+        shutil.copy(passed / GATE, given)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MODEL_URL", model.url)
+    line = ["adapters", "try", "ko-2026-12", str(given)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, line)
+    assert result.exit_code == 0, result.stderr
+    assert model.adapters == {"ko-2026-12": str(loaded)}
+    assert (loaded / "adapter_config.json").is_file()  # where vLLM looks
+    if layout == "adapter alone":
+        cut_rank(loaded, 4)
+        with pytest.raises(TrainingInputError, match="어댑터가 바뀌었어요"):
+            require_passed(loaded)
+
+
 def test_an_adapter_changed_after_the_gate_is_not_served(world: Trained, run: Path) -> None:
     with make_server(world).serve() as server:
         assert ask(run, "--url", server.url, base=world.base).exit_code == 0
     (run / ADAPTER / "README.md").write_text("a card is no part of it", encoding="utf-8")
     require_passed(run)
+    recorded = ["gate", str(run), "--recorded"]  # what stands before a container's model
+    assert CliRunner().invoke(app, recorded).exit_code == 0
     cut_rank(run / ADAPTER, 4)
     with pytest.raises(TrainingInputError, match="어댑터가 바뀌었어요"):
         require_passed(run)
+    refused = CliRunner().invoke(app, recorded)
+    assert refused.exit_code == 2
+    assert "어댑터가 바뀌었어요" in one_line(refused)
 
 
 def break_template(server: VllmServer, world: Trained, tmp_path: Path) -> None:
@@ -177,6 +223,15 @@ def break_base(server: VllmServer, world: Trained, tmp_path: Path) -> None:
     other = sharpen(make_base(tmp_path / "other", "llama"), 1)
     server.base = load(other)
     server.adapters["ko"] = load_adapter(other, world.run / ADAPTER)
+
+
+def enlarge_base(server: VllmServer, world: Trained, tmp_path: Path) -> None:
+    """Another base, which says tokens that ours does not have."""
+    break_base(server, world, tmp_path)
+    for model in (server.base, server.adapters["ko"]):
+        model.resize_token_embeddings(model.config.vocab_size + 64, mean_resizing=False)
+        rows = model.get_output_embeddings().weight.data
+        rows[-64:] = 2 * rows[:64]
 
 
 def break_adapter(server: VllmServer, world: Trained, tmp_path: Path) -> None:
@@ -211,10 +266,11 @@ Fault = Callable[[VllmServer, Trained, Path], None]
         (break_template, "template", "“짧은 질문”의 2번째 토큰부터 우리는 '### System"),
         (break_tokenizer, "tokenizer", "번째 토큰부터"),
         (break_base, "base", "허용"),
+        (enlarge_base, "base", "허용"),
         (break_adapter, "adapter", "허용"),
         (forget_adapter, "adapter", "어댑터 없는 바탕 모델에 더 가까움"),
     ],
-    ids=["template", "tokenizer", "base", "rank cut", "no adapter"],
+    ids=["template", "tokenizer", "base", "larger base", "rank cut", "no adapter"],
 )
 def test_a_fault_is_called_by_its_stage(
     fault: Fault, stage: str, said: str, world: Trained, run: Path, tmp_path: Path
@@ -401,6 +457,23 @@ def test_one_thing_is_compared(arguments: list[str], world: Trained, run: Path) 
     assert "--url과 --merged" in one_line(result)
 
 
+def test_a_server_that_says_no_probabilities_passes_nothing(world: Trained, run: Path) -> None:
+    server = make_server(world)
+    server.says_logprobs = False
+    with server.serve():
+        result = ask(run, "--url", server.url, base=world.base)
+    assert result.exit_code == 1
+    assert "로그 확률을 주지 않아" in one_line(result)
+    assert not (run / GATE).exists()
+
+
+def test_an_address_that_is_none_is_said(world: Trained, run: Path) -> None:
+    result = ask(run, "--url", "http://shop:secret@[::1", base=world.base)
+    assert result.exit_code == 2
+    assert "주소를 읽을 수 없어요" in one_line(result)
+    assert "secret" not in result.output
+
+
 def test_no_server_and_no_run_are_one_line(world: Trained, run: Path, tmp_path: Path) -> None:
     nobody = ask(run, "--url", "http://127.0.0.1:9/v1", base=world.base)
     assert nobody.exit_code == 1
@@ -455,7 +528,8 @@ def test_what_is_the_same_agrees_and_a_shift_is_measured(
 
     agreement = compare(steps, [[follow(step) for step in each] for each in steps], TOLERANCE)
     assert agreement.mean == pytest.approx(abs(shift))
-    assert agreement.worst == pytest.approx(abs(shift))
+    likeliest = max(value for each in tops for top in each for value in top.values())
+    assert agreement.worst == pytest.approx(abs(shift) * math.exp(likeliest + max(shift, 0)))
     assert agreement.values == sum(len(top) for each in tops for top in each)
 
 
@@ -469,6 +543,14 @@ def test_only_a_clear_lead_makes_another_answer(lead: float, same: float) -> Non
     agreement = compare([[said, said], [said]], [[agreed, agreed], [other]], TOLERANCE)
     assert agreement.answers == same
     assert agreement.other_probe == (None if same == 1 else 1)
+
+
+def test_what_nobody_would_say_hardly_counts() -> None:
+    said = Step(1, {1: -0.01, 2: -12.0})
+    row = Followed(1, -0.01, {1: -0.01, 2: -18.0})
+    agreement = compare([[said]], [[row]], TOLERANCE)
+    assert agreement.mean < 1e-4
+    assert agreement.worst < 1e-4
 
 
 def test_without_probabilities_nothing_is_passed() -> None:

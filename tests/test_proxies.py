@@ -10,6 +10,7 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from pydantic import SecretStr
 
 from bot.admin.roles import Role
 from bot.admin.server import create_app
@@ -227,6 +228,12 @@ async def test_answers_stream_through_the_door_and_a_stop_reaches_the_model(
         await anext(stopped)
         await stopped.aclose()
         await model.wait_until_cancelled(1)
+        model.hang = True  # and also before it has said a word
+        asked = client.stream([{"role": "user", "content": "?"}], max_tokens=9)
+        waiting = asyncio.ensure_future(anext(asked))
+        await model.wait_until_asked(3)
+        waiting.cancel()
+        await model.wait_until_cancelled(2)
 
 
 async def test_a_model_that_is_away_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
@@ -246,7 +253,9 @@ async def test_the_demo_is_used_through_its_door(tmp_path: Path, model: ModelSer
     behind_page, behind_admin = free_port(), free_port()
     said: asyncio.Queue[str] = asyncio.Queue()
     settings = Settings(
-        model_url=model.url, model_name=MODEL, database_url=f"sqlite:///{tmp_path / 'demo.db'}"
+        model_url=model.url,
+        model_name=MODEL,
+        database_url=SecretStr(f"sqlite:///{tmp_path / 'demo.db'}"),
     )
     changes = {
         ":18765": f":{page}",

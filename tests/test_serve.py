@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bot import cli
-from inference import fitting, models, prompts
+from inference import fitting, models, prompts, vllm, vllm_server
 from inference.client import ChatMessage, ModelClient
 from inference.fitting import GIB, Shape
 from tests.processes import run, started
@@ -56,12 +56,12 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored_logging: No
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str]]:
     """A gate that lets nothing pass, and what it was asked about."""
-    asked: list[Path] = []
+    asked: list[tuple[Path, str]] = []
 
-    def require_passed(adapter: Path) -> None:
-        asked.append(adapter)
+    def require_passed(adapter: Path, *, precision: str) -> None:
+        asked.append((adapter, precision))
         msg = "관문을 지나지 않은 어댑터예요."
         raise TrainingInputError(msg)
 
@@ -175,6 +175,21 @@ def test_what_is_served_always_fits(
     assert precision == wished if wished else memory.contexts >= 4
 
 
+@given(gpu=st.floats(min_value=12, max_value=200), context=st.integers(512, 4096))
+def test_what_is_answered_at_once_has_room_for_the_usual_question(gpu: float, context: int) -> None:
+    shape = Shape.of(recipe.load("ldcc-solar").base.config)
+    order = vllm.Order("x", vllm.Base("x", shape), "own", gpu, context=context)
+    try:
+        plan = vllm.plan(order, folder=Path())
+    except fitting.UnservableError:
+        return
+    arguments = plan.servers[0].arguments
+    at_once = int(arguments[arguments.index("--max-num-seqs") + 1])
+    tokens = plan.memory.cache / shape.token_bytes
+    assert at_once * min(context, 860) <= tokens
+    assert at_once == 256 or (at_once + 1) * 860 > tokens - context
+
+
 def test_a_wished_precision_is_taken_or_refused() -> None:
     wished = ("ldcc-solar", "--adapter", "x", "--dry-run", "--gpu-memory")
     assert flag(serve(*wished, "80", "--precision", "fp8")[1], "--quantization") == (
@@ -194,6 +209,8 @@ def test_a_model_that_comes_quantised_stays_as_it_is(tmp_path: Path) -> None:
     assert "무게 6.0 GiB(줄인 그대로)" in output
     assert flag(output, "--quantization") is None
     assert flag(output, "--tokenizer-revision") is None  # the folder has its own
+    wished = ("ldcc-solar", "--adapter", "x", "--model", "awq", "--gpu-memory", "16", "--dry-run")
+    assert "--precision" in refused(*wished, "--precision", "fp8")
 
 
 def test_the_card_is_asked_where_it_is_not_told(tmp_path: Path) -> None:
@@ -247,6 +264,9 @@ def test_a_stand_in_needs_its_own_base(tmp_path: Path) -> None:
         (("ldcc-solar", "--adapter", "wide", "--dry-run"), "1024"),
         (("ldcc-solar", "--adapter", "broken", "--dry-run"), "adapter_config.json"),
         (("ldcc-solar", "--model", "broken", "--dry-run"), "config.json"),
+        (("ldcc-solar", "--model", "x", "--name", "shop", "--dry-run"), "--name"),
+        (("skt-kogpt2", "--adapter", "x", "--name", "shop", "--dry-run"), "--name"),
+        (("skt-kogpt2", "--adapter", "x", "--model", "x", "--dry-run"), "--model"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(
@@ -262,21 +282,109 @@ def test_what_cannot_be_served_is_said_in_one_line(
 # The gate
 
 
-def test_an_adapter_without_a_passed_gate_is_not_served(tmp_path: Path, asked: list[Path]) -> None:
+def test_an_adapter_without_a_passed_gate_is_not_served(
+    tmp_path: Path, asked: list[tuple[Path, str]]
+) -> None:
     make_run(tmp_path / "shop")
     wished = ("ldcc-solar", "--adapter", "shop", "--gpu-memory", "24")
     assert "관문" in refused(*wished)
-    assert asked == [Path("shop")]
+    assert asked == [(Path("shop"), "quantised")]  # 24 GB hold LDCC in fp8
 
 
 @pytest.mark.parametrize("option", ["--dry-run", "--force"])
-def test_the_gate_is_not_asked(tmp_path: Path, asked: list[Path], option: str) -> None:
+def test_the_gate_is_not_asked(tmp_path: Path, asked: list[tuple[Path, str]], option: str) -> None:
     make_run(tmp_path / "shop")
     code, output, errors = serve("ldcc-solar", "--adapter", "shop", "--gpu-memory", "24", option)
     assert asked == []
     assert "vllm serve LDCC" in output
     # Forced it goes on, to where no vLLM is found.
     assert (code, "vllm==0.32.0" in errors) == ((0, False) if option == "--dry-run" else (1, True))
+
+
+def write_gate(folder: Path, adapter_digest: str, stage: gate.Stage, **more: object) -> None:
+    record: dict[str, object] = {
+        "passed": True,
+        "failed": None,
+        "stages": [{"stage": stage, "passed": True, "why": ""}],
+        "probes": 11,
+        "precision": "bf16",
+        "server": "merged",
+        "model": "merged",
+        "adapter_digest": adapter_digest,
+        "base": "LDCC/LDCC-SOLAR-10.7B",
+        "versions": {},
+        "measured": "2026-11-26T00:00:00+00:00",
+    }
+    (folder / gate.GATE).write_text(json.dumps({**record, **more}))
+
+
+# What has passed goes on, to where no vLLM is found.
+PASSED = "vllm==0.32.0"
+
+
+def test_a_record_counts_for_its_precision_only(tmp_path: Path) -> None:
+    shop = make_run(tmp_path / "shop")
+    wished = ("ldcc-solar", "--adapter", "shop", "--gpu-memory")
+    write_gate(shop, gate.digest(shop), "adapter")
+    assert PASSED in refused(*wished, "48", code=1)
+    assert "--precision quantised" in refused(*wished, "24")
+    recorded = ["gate", "shop", "--recorded", "--precision"]
+    runner = CliRunner()
+    codes = [runner.invoke(cli.app, [*recorded, each]).exit_code for each in ("bf16", "quantised")]
+    assert codes == [0, 2]
+    write_gate(shop, gate.digest(shop), "adapter", precision="quantised")
+    assert PASSED in refused(*wished, "24", code=1)
+    assert "--precision bf16" in refused(*wished, "48")
+
+
+def test_a_merged_model_needs_its_own_record(tmp_path: Path) -> None:
+    merged = write_model(tmp_path / "merged")
+    wished = ("ldcc-solar", "--model", "merged", "--gpu-memory", "48")
+    assert "관문" in refused(*wished)
+    assert PASSED in refused(*wished, "--force", code=1)
+    write_gate(merged, "of the adapter", "adapter")
+    assert "관문" in refused(*wished)  # it is the record of an adapter
+    write_gate(merged, "of the adapter", "merge", passed=False, failed="merge")
+    assert "병합" in refused(*wished)
+    write_gate(merged, "of the adapter", "merge")
+    assert PASSED in refused(*wished, code=1)
+    assert "quantised" in refused(*wished, "--precision", "fp8")
+    # What is merged in already is not put on top of it once more.
+    make_run(tmp_path / "shop")
+    assert "이미" in refused(*wished, "--adapter", "shop", "--force")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "flagged"),
+    [
+        ("chat_template.jinja", "{{ messages }}", None),
+        ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}', None),
+        ("tokenizer_config.json", "{}", "var/serving/sections.jinja"),
+    ],
+)
+def test_a_models_own_template_wins(
+    tmp_path: Path, file: str, text: str, flagged: str | None
+) -> None:
+    (write_model(tmp_path / "merged") / file).write_text(text)
+    output = serve("ldcc-solar", "--model", "merged", "--gpu-memory", "48", "--dry-run")[1]
+    assert flag(output, "--chat-template") == flagged
+
+
+def test_what_is_forced_is_told_its_gate(tmp_path: Path) -> None:
+    make_run(tmp_path / "shop")
+    wished = ("ldcc-solar", "--adapter", "shop/adapter", "--force", "--gpu-memory")
+    command = "gate " + str(tmp_path / "shop") + " --url http://127.0.0.1:8000/v1 --model shop"
+    lines = serve(*wished, "24", "--host", "0.0.0.0")[1].splitlines()  # noqa: S104
+    assert f"#   CUDA_VISIBLE_DEVICES= deepbot {command} --precision quantised" in lines
+    assert f"#   CUDA_VISIBLE_DEVICES= deepbot {command}" in serve(*wished, "80")[1].splitlines()
+    # A router would answer with any of its servers.
+    lines = serve(*wished, "80", "--replicas", "2")[1].splitlines()
+    assert f"#   CUDA_VISIBLE_DEVICES= deepbot {command}".replace("8000", "8001") in lines
+    write_model(tmp_path / "merged")
+    output = serve("ldcc-solar", "--model", "merged", "--force", "--gpu-memory", "80")[1]
+    assert "deepbot gate 학습 --url http://127.0.0.1:8000/v1 --model ldcc-solar" in output
+    assert "cp 학습/gate.json merged" in output
+    assert "deepbot gate" not in serve(*wished, "24", "--dry-run")[1]
 
 
 def test_without_a_key_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +408,8 @@ value = lambda flag: arguments[arguments.index(flag) + 1]
 adapter = value("--lora-modules").split("=")[0]
 asked = []
 with open("started.jsonl", "a") as log:
-    print(json.dumps([os.getpid(), arguments, open(value("--chat-template")).read()]), file=log)
+    template = open(value("--chat-template")).read()
+    print(json.dumps([os.getpid(), arguments, template, sorted(os.environ)]), file=log)
 if os.environ["FAKE"] == "dead":
     sys.exit(3)
 
@@ -329,6 +438,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if os.environ["FAKE"] == "deadly":
             os._exit(4)
+        if os.path.exists("mute"):
+            return self.say("", status=500)
         with open("asked.jsonl", "a") as log:
             print(json.dumps(body), file=log)
         chunk = json.dumps({"choices": [{"delta": {"content": "네"}}]})
@@ -340,18 +451,58 @@ server.serve_forever()
 """
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> str:
-    path = tmp_path / "fake-vllm"
-    path.write_text(f"#!{sys.executable}\n{FAKE}")
+# vllm-router as far as it is asked.
+FAKE_ROUTER = r"""
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+arguments = sys.argv[1:]
+with open("routers.jsonl", "a") as log:
+    print(json.dumps([os.getpid(), arguments, sorted(os.environ)]), file=log)
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+port = int(arguments[arguments.index("--port") + 1])
+ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def write_program(path: Path, text: str) -> str:
+    path.write_text(f"#!{sys.executable}\n{text}")
     path.chmod(0o755)
     return str(path)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    return write_program(tmp_path / "fake-vllm", FAKE)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def free_port(count: int = 1) -> int:
+    """Return a port that is free, as are the next after it."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        try:
+            for each in range(port, port + count):
+                socket.create_server(("127.0.0.1", each)).close()
+        except (OSError, OverflowError):
+            continue
+        return port
 
 
 def arguments_for(tmp_path: Path, program: str, port: int) -> tuple[str, ...]:
@@ -374,7 +525,7 @@ def lines(path: Path) -> list[Any]:
 
 async def test_it_serves_until_told_to_end(tmp_path: Path, program: str) -> None:
     port = free_port()
-    changes = {"MODEL_API_KEY": KEY, "FAKE": "well"}
+    changes = {"MODEL_API_KEY": KEY, "FAKE": "well", "TELEGRAM_TOKEN": "1:secret"}
     arguments = arguments_for(tmp_path, program, port)
     async with started(*arguments, cwd=tmp_path, **changes) as process:
         assert process.stdout is not None
@@ -391,7 +542,7 @@ async def test_it_serves_until_told_to_end(tmp_path: Path, program: str) -> None
         asked = lines(tmp_path / "asked.jsonl")
         assert [body["model"] for body in asked] == ["ldcc-solar", "shop"]
         assert all(body["messages"][0]["content"] == prompts.SYSTEM for body in asked)
-        ((pid, _, template),) = lines(tmp_path / "started.jsonl")
+        ((pid, _, template, names),) = lines(tmp_path / "started.jsonl")
         assert template == prompts.TEMPLATES["sections"]
 
         # One that dies comes back.
@@ -402,8 +553,95 @@ async def test_it_serves_until_told_to_end(tmp_path: Path, program: str) -> None
         rest, errors = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0
     assert KEY not in printed + rest.decode() + errors.decode()
-    with pytest.raises(ProcessLookupError):
-        os.kill(second, 0)
+    assert not is_alive(second)
+    assert "VLLM_API_KEY" in names
+    assert not {"TELEGRAM_TOKEN", "MODEL_API_KEY"} & set(names)
+
+
+async def until_said(process: asyncio.subprocess.Process, words: str) -> str:
+    """Read what a command says until it has said this."""
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(40):
+        while words not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line.decode()
+    return said
+
+
+async def test_replicas_stand_behind_a_router(tmp_path: Path, program: str) -> None:
+    port = free_port(3)
+    router = write_program(tmp_path / "fake-router", FAKE_ROUTER)
+    changes = {"MODEL_API_KEY": KEY, "FAKE": "well", "telegram_token": "1:secret"}
+    arguments = (*arguments_for(tmp_path, program, port), "--replicas", "2", "--router", router)
+    async with started(*arguments, cwd=tmp_path, **changes) as process:
+        said = await until_said(process, "vllm-router, 서버 2개")
+        asked = lines(tmp_path / "asked.jsonl")
+        ((pid, flags, names),) = lines(tmp_path / "routers.jsonl")
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: len(lines(tmp_path / "routers.jsonl")) == 2)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 30)
+    pids = [
+        each[0] for name in ("started", "routers") for each in lines(tmp_path / f"{name}.jsonl")
+    ]
+    assert len(pids) == 4
+    assert not any(map(is_alive, pids))
+    assert f"준비됐어요: http://127.0.0.1:{port}/v1" in said
+    assert len(asked) == 4  # both servers are ready before it
+    urls = [f"http://127.0.0.1:{port + each}" for each in (1, 2)]
+    assert flags[flags.index("--worker-urls") + 1 :][:2] == urls
+    assert not {"MODEL_API_KEY", "VLLM_API_KEY", "telegram_token"} & set(names)
+
+
+def test_without_a_router_replicas_are_not_started(tmp_path: Path, program: str) -> None:
+    arguments = arguments_for(tmp_path, program, free_port())[1:]
+    line = refused(*arguments, "--replicas", "2", code=1)
+    assert "vllm-router==" in line
+    assert "--router" in line
+    assert not (tmp_path / "started.jsonl").exists()
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["of the router", "of a server"])
+def test_what_listens_already_does_not_pass_for_ours(
+    tmp_path: Path, program: str, place: int
+) -> None:
+    port = free_port(3)
+    router = write_program(tmp_path / "fake-router", FAKE_ROUTER)
+    arguments = arguments_for(tmp_path, program, port)[1:]
+    with socket.create_server(("127.0.0.1", port + place)):
+        line = refused(*arguments, "--replicas", "2", "--router", router, code=1)
+    assert f":{port + place}" in line
+    assert "--port" in line
+    assert not (tmp_path / "routers.jsonl").exists()
+
+
+async def test_a_restart_that_fails_is_tried_again(
+    tmp_path: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_server, "_RESTART_PAUSE_S", 0.1)
+    monkeypatch.setenv("FAKE", "well")
+    base = vllm.Base("x", Shape.of(recipe.load("ldcc-solar").base.config))
+    order = vllm.Order(
+        *("x", base, "sections", 80), (vllm.Adapter("shop", "x", 8),), port=free_port()
+    )
+    programs = vllm_server.Programs(program, "", frozenset())
+    said: list[str] = []
+    plan = vllm.plan(order, folder=tmp_path)
+    work = vllm_server.serve(plan, programs=programs, key=KEY, say=said.append)
+    task = asyncio.create_task(work)
+    try:
+        await until(lambda: bool(said))
+        (tmp_path / "mute").touch()  # it lives and is healthy, and answers nothing
+        os.kill(lines(tmp_path / "started.jsonl")[0][0], signal.SIGKILL)
+        await until(lambda: len(lines(tmp_path / "started.jsonl")) == 3)
+        (tmp_path / "mute").unlink()
+        await until(lambda: len(lines(tmp_path / "asked.jsonl")) == 4)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert not any(is_alive(each[0]) for each in lines(tmp_path / "started.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -421,6 +659,18 @@ async def test_a_server_that_does_not_come_up_is_said(
 
 
 # The embedded one
+
+
+def test_a_dry_run_of_the_embedded_one_starts_nothing() -> None:
+    code, output, errors = serve("embedded", "--port", "8123", "--adapter", "shop", "--dry-run")
+    assert (code, errors) == (0, "")
+    assert "http://127.0.0.1:8123/v1" in output
+    assert "어댑터 shop" in output
+
+
+def test_what_does_not_apply_to_the_embedded_one_is_refused() -> None:
+    line = refused("embedded", "--host", "0.0.0.0", "--precision", "fp8", "--ray", "--dry-run")  # noqa: S104
+    assert line.endswith(": --precision, --ray, --host")
 
 
 @pytest.mark.model

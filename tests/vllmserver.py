@@ -38,6 +38,7 @@ class VllmServer:
     adapters: dict[str, PreTrainedModel] = field(default_factory=dict)  # with their layers in
     api_key: str = ""
     context: int = 1024
+    says_logprobs: bool = True
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -81,7 +82,7 @@ class VllmServer:
         choice: dict[str, Any] = {"token_ids": None, "prompt_token_ids": None, "logprobs": None}
         if body.get("return_token_ids"):
             choice |= {"token_ids": tokens, "prompt_token_ids": ids}
-        if body.get("logprobs") is not None:
+        if body.get("logprobs") is not None and self.says_logprobs:
             choice["logprobs"] = {"top_logprobs": [self._show(row, body) for row in rows]}
         return web.json_response({"choices": [choice]})
 

@@ -63,10 +63,14 @@ class GateRecord(_Record):
 def read_gate(adapter: Path) -> GateRecord | None:
     """Read what the gate found of a run's folder or its adapter's; None where it was not asked.
 
-    Raises `TrainingInputError`.
+    An adapter's folder may hold its record itself, as where a server has it. Raises
+    `TrainingInputError`.
     """
     own = _find_own(adapter)
-    path = own.parent / GATE
+    return _read(own / GATE if (own / GATE).exists() else own.parent / GATE)
+
+
+def _read(path: Path) -> GateRecord | None:
     try:
         return GateRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -76,10 +80,10 @@ def read_gate(adapter: Path) -> GateRecord | None:
         raise TrainingInputError(msg) from error
 
 
-def require_passed(adapter: Path) -> None:
+def require_passed(adapter: Path, *, precision: Precision | None = None) -> None:
     """Raise `TrainingInputError` unless this very adapter has passed the gate as one.
 
-    `adapter` is a run's folder or its adapter's.
+    `adapter` is a run's folder or its adapter's; `precision` that of the server, None: any.
     """
     record = read_gate(adapter)
     if record is None:
@@ -98,6 +102,35 @@ def require_passed(adapter: Path) -> None:
         msg = (
             f"병합한 모델로만 관문을 지났어요: {adapter} (어댑터를 올린 서버로 deepbot gate를"
             " 다시 재 주세요)"
+        )
+        raise TrainingInputError(msg)
+    _require_precision(record, adapter, precision)
+
+
+def require_merged(folder: Path, *, precision: Precision) -> None:
+    """Raise `TrainingInputError` unless a merged model's folder holds a passed record of it."""
+    record = _read(folder / GATE)
+    if record is None or "merge" not in {each.stage for each in record.stages}:
+        msg = (
+            f"관문을 지나지 않은 모델이에요: {folder}"
+            " (deepbot gate 학습 --merged 폴더로 먼저 견주어 주세요)"
+        )
+        raise TrainingInputError(msg)
+    if record.failed:
+        msg = (
+            f"관문에서 떨어진 모델이에요: {folder} ({STAGES[record.failed]} 단계,"
+            f" {record.measured[:10]})"
+        )
+        raise TrainingInputError(msg)
+    _require_precision(record, folder, precision)
+
+
+def _require_precision(record: GateRecord, path: Path, precision: Precision | None) -> None:
+    """Refuse what was compared in another precision: its rounding is not this one's."""
+    if precision not in {None, record.precision}:
+        msg = (
+            f"관문을 지난 정밀도({record.precision})와 올릴 정밀도({precision})가 달라요: {path}"
+            f" (--force로 올리고 deepbot gate … --precision {precision} 명령으로 재 주세요)"
         )
         raise TrainingInputError(msg)
 

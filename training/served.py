@@ -90,6 +90,13 @@ async def _ask(client: ModelClient, example: Example) -> str:
 
 
 def complete_url(url: str) -> str:
-    """Return the base of the API, `…/v1`, where only the server is named."""
+    """Return the base of the API, `…/v1`, where only the server is named.
+
+    Raises `TrainingInputError`.
+    """
     url = url.rstrip("/")
-    return url if urlsplit(url).path else f"{url}/v1"
+    try:
+        return url if urlsplit(url).path else f"{url}/v1"
+    except ValueError as error:  # it may hold a password: it is not shown
+        msg = "서버의 주소를 읽을 수 없어요. http://서버:8000/v1처럼 적어 주세요."
+        raise TrainingInputError(msg) from error

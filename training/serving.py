@@ -8,6 +8,7 @@ from typing import Any
 from inference.fitting import Shape
 from inference.vllm import Adapter, Base, Template
 from training.errors import TrainingInputError
+from training.gate import GATE
 from training.recipe import Recipe, Setting
 from training.runs import ADAPTER, MODEL, RUN, open_run
 
@@ -42,11 +43,18 @@ def prepare(
         if model is None:
             msg = "무엇을 올릴지 --adapter(학습의 폴더)나 --model(합친 모델의 폴더)로 알려 주세요."
             raise TrainingInputError(msg)
-        return Ready(_open(recipe, model, planned=planned), (), recipe.default.template)
+        own = _has_template(model) or not model.exists()  # what is merged will have its own
+        template: Template = "own" if own else recipe.default.template
+        return Ready(_open(recipe, model, planned=planned), (), template)
     found = _find(recipe, trained, planned=planned)
     if found.setting.lora is None:
-        base = _open(recipe, model or found.folder, planned=planned)
-        return Ready(base, (), found.setting.template)
+        if model is not None:
+            msg = f"모델 전체를 학습한 것이라 다른 모델과는 올리지 않아요 (--model): {trained}"
+            raise TrainingInputError(msg)
+        return Ready(_open(recipe, found.folder, planned=planned), (), found.setting.template)
+    if model is not None and (model / GATE).is_file():
+        msg = f"이미 어댑터를 합친 모델이에요. --adapter 없이 올려 주세요: {model}"
+        raise TrainingInputError(msg)
     if model is None and found.base not in {None, recipe.base.repository}:
         msg = f"이 학습은 {found.base} 위에서 했어요. 그 모델의 폴더를 --model로 알려 주세요."
         raise TrainingInputError(msg)
@@ -105,6 +113,12 @@ def _open(recipe: Recipe, folder: Path, *, planned: bool) -> Base:
     if config.get("quantization_config"):
         stored = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
     return Base(str(folder), Shape.of(config), stored_bytes=stored)
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    return "chat_template" in (_read_json(folder / "tokenizer_config.json") or {})
 
 
 def _read_rank(folder: Path) -> int:

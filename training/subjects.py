@@ -1,6 +1,7 @@
 """What the gate looks at: a server of vLLM's or llama.cpp's, or a merged model in its folder."""
 
 from collections.abc import Sequence
+from itertools import chain, repeat
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -159,10 +160,10 @@ class VllmServer:
                 "return_tokens_as_token_ids": True,
             }
         )
-        tops = choice.logprobs.top_logprobs if choice.logprobs else []
+        tops = chain(choice.logprobs.top_logprobs if choice.logprobs else [], repeat(None))
         return [
             Step(token, {int(name.removeprefix("token_id:")): p for name, p in (top or {}).items()})
-            for token, top in zip(choice.token_ids, tops, strict=True)
+            for token, top in zip(choice.token_ids, tops, strict=False)
         ]
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from training.agreement import (
     Step,
     Tolerance,
     compare,
-    fit_to_base,
+    fit_to_adapter,
     fit_to_noise,
     measure_noise,
 )
@@ -48,9 +48,8 @@ def check_weights(
             if found and not found[-1].passed:
                 found.append(skip(stage))
                 continue
-            found.append(reader.judge(answers[stage], stage, tolerance))
-            if stage == "base" and found[-1].mean is not None:
-                tolerance = fit_to_base(tolerance, found[-1].mean)
+            base_mean = found[-1].mean if found else None
+            found.append(reader.judge(answers[stage], stage, tolerance, base_mean))
         return found
 
 
@@ -75,17 +74,23 @@ class _Reader:
         return measure_noise(usual, again)
 
     def judge(
-        self, answers: Sequence[Sequence[Step]], stage: Stage, tolerance: Tolerance
+        self,
+        answers: Sequence[Sequence[Step]],
+        stage: Stage,
+        tolerance: Tolerance,
+        base_mean: float | None,
     ) -> StageRecord:
-        """Compare the answers of a stage."""
+        """Compare the answers of a stage; `base_mean` is what the base differed by."""
         agreement = self._compare(answers, tolerance, adapter=stage != "base")
         whys = []
-        if not agreement.fits(tolerance):
-            whys.append(self._describe(agreement, tolerance))
         if stage in {"adapter", "merge"}:
             bare = self._compare(answers, tolerance, adapter=False)
+            if base_mean is not None:
+                tolerance = fit_to_adapter(tolerance, base_mean, bare.mean)
             if bare.mean < agreement.mean:
                 whys.append("어댑터 없는 바탕 모델에 더 가까움")
+        if not agreement.fits(tolerance):
+            whys.insert(0, self._describe(agreement, tolerance))
         return StageRecord(
             stage=stage,
             passed=not whys,

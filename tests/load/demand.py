@@ -17,6 +17,7 @@ from typing import cast
 
 from transformers import AutoTokenizer
 
+from bot.adapters import Adapters
 from bot.consult import Consultant, Consultation, Limits
 from bot.gate import Gate
 from bot.settings import AnswerPolicy
@@ -77,6 +78,7 @@ class Asker:
             policy=policy,
             limits=Limits(context_tokens=_CONTEXT_TOKENS),
             gate=Gate(at_once=1, most_waiting=1),
+            adapters=Adapters(None, None),
         )
 
     async def ask(self, question: str, past: list[Exchange]) -> Said:

