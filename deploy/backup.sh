@@ -40,16 +40,25 @@ restore() {
 	file=$1
 	[ -r "$file" ] || fail "백업 파일을 읽을 수 없어요: $file"
 	pg_restore --file=/dev/null "$file" || fail "온전한 백업이 아니에요: $file"
-	connected=$(ask "SELECT count(*) FROM pg_stat_activity WHERE datname = '$PGDATABASE'")
+	connected=$(count_connected)
+	for _ in 1 2 3; do # what has just been stopped may still be hanging up
+		[ "$connected" -eq 0 ] && break
+		sleep 1
+		connected=$(count_connected)
+	done
 	[ "$connected" -eq 0 ] || fail "데이터베이스를 쓰는 것이 있어요($connected). 봇과 관리 화면을 먼저 멈춰 주세요."
 	new=${PGDATABASE}_restored
-	old=${PGDATABASE}_$(date -u +%Y%m%dt%H%M%S)
+	old=${PGDATABASE}_$(date -u +%Y%m%dt%H%M%S)_$$ # two may be restored in one second
 	ask "DROP DATABASE IF EXISTS \"$new\""
 	ask "CREATE DATABASE \"$new\""
 	pg_restore --exit-on-error --single-transaction --no-owner --dbname="$new" "$file"
 	# Both names change or neither does.
 	ask "BEGIN; ALTER DATABASE \"$PGDATABASE\" RENAME TO \"$old\"; ALTER DATABASE \"$new\" RENAME TO \"$PGDATABASE\"; COMMIT"
 	say "되살렸어요. 앞의 데이터베이스는 $old로 남아 있어요."
+}
+
+count_connected() {
+	ask "SELECT count(*) FROM pg_stat_activity WHERE datname = '$PGDATABASE'"
 }
 
 ask() {

@@ -33,10 +33,12 @@ _FLAGS: dict[Precision, tuple[str, ...]] = {
     # NF4, over which QLoRA has learnt. A plugin since 0.32 (vllm-bnb-plugin).
     "4bit": ("--quantization", "bitsandbytes", "--load-format", "bitsandbytes"),
 }
+_GUESSES = 8
+_STEP_TOKENS = 2048  # of all requests in a step, by default; with adapters each guess needs its own
 # Guesses the next tokens where an answer copies from its prompt; what is said stays the same.
 _SPECULATION = {
     "method": "ngram",
-    "num_speculative_tokens": 8,
+    "num_speculative_tokens": _GUESSES,
     "prompt_lookup_min": 2,
     "prompt_lookup_max": 4,
 }
@@ -130,6 +132,8 @@ def plan(order: Order, *, folder: Path) -> Plan:
     )
     template = None if order.template == "own" else folder / f"{order.template}.jinja"
     at_once = min(_MOST_AT_ONCE, memory.contexts * context // min(context, _REQUEST_TOKENS))
+    if order.speculative:
+        at_once = min(at_once, _STEP_TOKENS // (_GUESSES + 1))
     common = (
         "serve",
         order.base.where,

@@ -190,6 +190,12 @@ def test_what_is_answered_at_once_has_room_for_the_usual_question(gpu: float, co
     assert at_once == 256 or (at_once + 1) * 860 > tokens - context
 
 
+def test_guesses_fit_a_step() -> None:
+    """vLLM 0.32 does not start with adapters and more guesses than a step holds."""
+    output = serve(*SERVED["qwen-small-24"], "--speculative", "--dry-run")[1]
+    assert int(flag(output, "--max-num-seqs") or 0) * (8 + 1) <= 2048
+
+
 def test_a_wished_precision_is_taken_or_refused() -> None:
     wished = ("ldcc-solar", "--adapter", "x", "--dry-run", "--gpu-memory")
     assert flag(serve(*wished, "80", "--precision", "fp8")[1], "--quantization") == (

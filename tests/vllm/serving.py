@@ -31,6 +31,12 @@ class Server:
     root: str
     ready: str  # what `deepbot serve` said of it
 
+    @classmethod
+    def behind(cls, router: "Server", number: int) -> "Server":
+        """Return one of the servers, from 1 on, that a router has started beside itself."""
+        host, _, port = router.root.rpartition(":")
+        return cls(f"{host}:{int(port) + number}", router.ready)
+
     @property
     def url(self) -> str:
         """The base of the OpenAI API."""
@@ -69,7 +75,7 @@ async def serving(vllm: Path, *arguments: str, work: Path) -> AsyncIterator[Serv
         logging = asyncio.create_task(_keep(process.stderr, log))
         said = ""
         async with asyncio.timeout(START_S):
-            while not said.startswith("준비됐어요"):
+            while not said.startswith(f"준비됐어요: http://127.0.0.1:{port}/"):
                 line = await process.stdout.readline()
                 assert line, f"deepbot serve ended: {log}"
                 said = line.decode().strip()
