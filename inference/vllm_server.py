@@ -193,8 +193,11 @@ async def serve(plan: Plan, *, programs: Programs, key: str, say: Say) -> None:
         async with asyncio.TaskGroup() as group:
             for process in processes:
                 group.create_task(_keep_alive(process))
-    except* VllmError as errors:
-        raise VllmError(str(errors.exceptions[0])) from None
+    except ExceptionGroup as group:  # an `except*` of some Pythons would wrap what it raises
+        failures = group.subgroup(VllmError)
+        if failures is None:
+            raise
+        raise VllmError(str(failures.exceptions[0])) from None
     finally:
         await asyncio.gather(*(each.stop() for each in processes))
 
